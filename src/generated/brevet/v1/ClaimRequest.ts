@@ -1,0 +1,14 @@
+// Original file: proto/brevet/v1/agent.proto
+
+
+export interface ClaimRequest {
+  'task'?: (string);
+  'ticket'?: (string);
+  'pid'?: (number);
+}
+
+export interface ClaimRequest__Output {
+  'task': (string);
+  'ticket': (string);
+  'pid': (number);
+}

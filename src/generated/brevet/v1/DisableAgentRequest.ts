@@ -1,0 +1,12 @@
+// Original file: proto/brevet/v1/admin.proto
+
+
+export interface DisableAgentRequest {
+  'name'?: (string);
+  'reason'?: (string);
+}
+
+export interface DisableAgentRequest__Output {
+  'name': (string);
+  'reason': (string);
+}

@@ -1,0 +1,10 @@
+// Original file: proto/brevet/v1/admin.proto
+
+
+export interface GetAgentRequest {
+  'name'?: (string);
+}
+
+export interface GetAgentRequest__Output {
+  'name': (string);
+}

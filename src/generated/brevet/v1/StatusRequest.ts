@@ -1,0 +1,8 @@
+// Original file: proto/brevet/v1/agent.proto
+
+
+export interface StatusRequest {
+}
+
+export interface StatusRequest__Output {
+}

@@ -1,0 +1,13 @@
+// Original file: proto/brevet/v1/feed.proto
+
+import type { Long } from '@grpc/proto-loader';
+
+export interface WatchFeedRequest {
+  'feedId'?: (string);
+  'afterSequence'?: (number | string | Long);
+}
+
+export interface WatchFeedRequest__Output {
+  'feedId': (string);
+  'afterSequence': (number);
+}

@@ -1,0 +1,87 @@
+// What is a task, and how does an SVID carry it?
+// The writer and the reader of each encoding stand side by side: the JWT claim `brevet`
+// and the non-critical X.509 extension. A name is short, lower case and safe in a SPIFFE path.
+// X509-SVID (extra extensions are allowed), JWT-SVID section 3 (private claims).
+// Which states may follow which is src/revoke's and src/claim's business.
+import { createHash } from "node:crypto";
+import { BrevetError } from "../errors.ts";
+import { readDer, derInteger, derOctetString, derSequence, derUtf8 } from "./der.ts";
+
+/** Terminal states never leave. Only `active` issues. */
+export const taskStates = ["ready", "active", "closed", "aborted", "expired"] as const;
+export type TaskState = (typeof taskStates)[number];
+export const terminalStates: ReadonlySet<TaskState> = new Set(["closed", "aborted", "expired"]);
+
+export const binds = ["claim", "ticket", "auto"] as const;
+export type Bind = (typeof binds)[number];
+export const scopes = ["process", "tree"] as const;
+export type Scope = (typeof scopes)[number];
+
+/** What an SVID says of its task. `context` is the context's digest, lower-case hex. */
+export type TaskBinding = {
+  readonly task: string;
+  readonly epoch: number;
+  readonly instance: string;
+  readonly context: string;
+  readonly onBehalfOf?: string;
+};
+
+/** OID 2.25.<uuid as an integer>, made once for Brevet (ITU-T X.667). */
+export const bindingOid = "2.25.39353859916358287861974432597588763617";
+
+/** Canonical JSON of a flat map (keys sorted), and its SHA-256 in hex. */
+export function contextDigest(context: Readonly<Record<string, string>>): string {
+  const sorted = Object.keys(context).sort().map((key) => [key, context[key]]);
+  return createHash("sha256").update(JSON.stringify(sorted)).digest("hex");
+}
+
+/** BrevetBinding ::= SEQUENCE { version INTEGER (1), task UTF8String, epoch INTEGER, instance UTF8String, context OCTET STRING } */
+export function encodeBindingExtension(binding: TaskBinding): Buffer {
+  return derSequence([
+    derInteger(1),
+    derUtf8(binding.task),
+    derInteger(binding.epoch),
+    derUtf8(binding.instance),
+    derOctetString(Buffer.from(binding.context, "hex")),
+  ]);
+}
+
+export function decodeBindingExtension(bytes: Buffer): TaskBinding {
+  const reader = readDer(bytes).sequence();
+  const version = reader.integer();
+  if (version !== 1) throw new BrevetError("VERIFY_MALFORMED", `task binding: unknown version ${version}`);
+  const binding = {
+    task: reader.utf8(),
+    epoch: reader.integer(),
+    instance: reader.utf8(),
+    context: reader.octetString().toString("hex"),
+  };
+  reader.end();
+  return binding;
+}
+
+/** The claim `brevet` of a JWT-SVID. */
+export function encodeBindingClaim(binding: TaskBinding): Record<string, unknown> {
+  return {
+    task: binding.task,
+    epoch: binding.epoch,
+    instance: binding.instance,
+    context: binding.context,
+    ...(binding.onBehalfOf ? { for: binding.onBehalfOf } : {}),
+  };
+}
+
+export function decodeBindingClaim(claim: unknown): TaskBinding {
+  if (typeof claim !== "object" || claim === null) throw malformed("not an object");
+  const { task, epoch, instance, context } = claim as Record<string, unknown>;
+  const onBehalfOf = (claim as Record<string, unknown>)["for"];
+  if (typeof task !== "string" || typeof instance !== "string" || typeof context !== "string") {
+    throw malformed("task, instance and context must be strings");
+  }
+  if (typeof epoch !== "number" || !Number.isSafeInteger(epoch) || epoch < 0) throw malformed("epoch");
+  return { task, epoch, instance, context, ...(typeof onBehalfOf === "string" ? { onBehalfOf } : {}) };
+}
+
+function malformed(what: string): BrevetError {
+  return new BrevetError("VERIFY_MALFORMED", `claim brevet: ${what}`);
+}
