@@ -1,0 +1,202 @@
+// How does a program ask the broker?
+// One connection to one unix socket, with typed callers for every service. Every call has a
+// deadline or a signal, every failure is a BrevetError with the broker's own code, and after
+// close() nothing of it keeps the process alive.
+// SPIFFE Workload Endpoint sections 3 and 4 (metadata, SPIFFE_ENDPOINT_SOCKET), section 6 (retries).
+// Reading an error off the wire is status.ts's; what is asked is tasks.ts's, source.ts's, src/verify's.
+import { setTimeout as sleep } from "node:timers/promises";
+import { Client, Metadata, credentials } from "@grpc/grpc-js";
+import type { ClientReadableStream, MethodDefinition as Wire } from "@grpc/grpc-js";
+import type { MethodDefinition } from "@grpc/proto-loader";
+import { BrevetError, errorCodes, grpcStatus } from "../errors.ts";
+import { services } from "../proto.ts";
+import { decodeError } from "./status.ts";
+
+export type CallOptions = {
+  /** Ends the call; it then rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
+  /** Unary calls, all attempts together. Default 10,000 ms. */
+  readonly timeoutMs?: number;
+  /** Asks again while the broker is unreachable or unavailable: only for idempotent calls. */
+  readonly retry?: boolean;
+};
+
+export type Unary<I, O> = (request: I, options?: CallOptions) => Promise<O>;
+/** Ends when the broker ends the stream, throws its error, and is cancelled when the loop is left. */
+export type Stream<I, O> = (request: I, options?: Pick<CallOptions, "signal">) => AsyncGenerator<O, void, void>;
+
+type Streaming =
+  "Watch" | "FetchX509SVID" | "FetchX509Bundles" | "FetchJWTBundles" | "FetchWITSVID" | "FetchWITBundles";
+type Caller<Definition> = {
+  readonly [Name in keyof Definition as Name extends string ? (string extends Name ? never : Uncapitalize<Name>) : never]:
+    Definition[Name] extends MethodDefinition<infer I, infer _Wire, infer _Received, infer O>
+      ? Name extends Streaming ? Stream<I, O> : Unary<I, O>
+      : never;
+};
+
+/** A connection: `connection.tasks.open({…})`, `for await (const message of connection.feed.watch({}))`. */
+export type Connection = { readonly [Name in keyof typeof services]: Caller<(typeof services)[Name]> } & {
+  readonly address: string;
+  /** Cancels what is under way. Repeats change nothing. */
+  close(): void;
+};
+
+const channelOptions = {
+  "grpc.use_local_subchannel_pool": 1,
+  "grpc.initial_reconnect_backoff_ms": 20,
+  "grpc.max_reconnect_backoff_ms": 1_000,
+  "grpc.max_receive_message_length": 8 << 20,
+  "grpc.max_send_message_length": 4 << 20,
+  "grpc.enable_retries": 0,
+  "grpc.enable_http_proxy": 0,
+  "grpc.service_config_disable_resolution": 1,
+};
+const longestSocketPath = 107;
+const firstDelay = 20;
+const longestDelay = 1_000;
+
+/**
+ * Connects to a broker's socket, lazily: the first call dials, and a lost connection is dialled again.
+ * `address` is `unix:///…`; by default SPIFFE_ENDPOINT_SOCKET. Throws CONFIG_INVALID when it is neither.
+ */
+export function connect(options: { readonly address?: string } = {}): Connection {
+  const address = options.address ?? process.env["SPIFFE_ENDPOINT_SOCKET"];
+  const client = new Client(`unix:${socketPath(address)}`, credentials.createInsecure(), channelOptions);
+  const line: Line = { client, calls: new Set(), closed: false };
+  const callers = Object.entries(services).map(([name, definition]) => {
+    const methods = Object.entries(definition).map(([method, d]) => {
+      const call = d.responseStream ? streamCaller(line, d) : unaryCaller(line, d);
+      return [method.charAt(0).toLowerCase() + method.slice(1), call] as const;
+    });
+    return [name, Object.fromEntries(methods)] as const;
+  });
+  return { ...Object.fromEntries(callers), address, close: () => hangUp(line) } as unknown as Connection;
+}
+
+/** Closing a grpc-js client lets its calls run on: they are cancelled one by one. */
+type Line = { readonly client: Client; readonly calls: Set<{ cancel(): void }>; closed: boolean };
+
+function hangUp(line: Line): void {
+  line.closed = true;
+  for (const call of line.calls) call.cancel();
+  line.client.close();
+}
+
+function target(line: Line): string {
+  return line.client.getChannel().getTarget();
+}
+
+function mustBeOpen(line: Line): void {
+  if (line.closed) throw new BrevetError("SHUTTING_DOWN", "this connection to the broker was closed");
+}
+
+function socketPath(address: string | undefined): string {
+  const remedy = "set SPIFFE_ENDPOINT_SOCKET or give an address, as unix:///run/brevet/workload.sock";
+  if (!address) throw new BrevetError("CONFIG_INVALID", `no broker's address: ${remedy}`);
+  const path = /^unix:(?:\/\/)?(\/[^?#]*)$/.exec(address)?.[1];
+  if (path === undefined) throw new BrevetError("CONFIG_INVALID", `${address}: not a unix socket's address: ${remedy}`);
+  if (Buffer.byteLength(path) > longestSocketPath) {
+    throw new BrevetError("CONFIG_INVALID", `${path}: a socket's path has at most ${longestSocketPath} bytes`);
+  }
+  return path;
+}
+
+function metadata(): Metadata {
+  const md = new Metadata();
+  md.set("workload.spiffe.io", "true");
+  return md;
+}
+
+function unaryCaller(line: Line, method: Wire<object, object>): Unary<object, object> {
+  const once = (request: object, deadline: number, signal: AbortSignal | undefined): Promise<object> =>
+    new Promise((resolve, reject) => {
+      signal?.throwIfAborted();
+      mustBeOpen(line);
+      const cancel = (): void => call.cancel();
+      const call = line.client.makeUnaryRequest<object, object>(
+        method.path, method.requestSerialize, method.responseDeserialize, request, metadata(), { deadline },
+        (error, answer) => {
+          line.calls.delete(call);
+          signal?.removeEventListener("abort", cancel);
+          if (signal?.aborted) reject(signal.reason);
+          else if (error) reject(decodeError(error, target(line)));
+          else resolve(answer as object);
+        });
+      line.calls.add(call);
+      signal?.addEventListener("abort", cancel, { once: true });
+    });
+  return async (request, { signal, timeoutMs = 10_000, retry = false } = {}) => {
+    const deadline = Date.now() + timeoutMs;
+    for (let delay = firstDelay; ; delay = Math.min(delay * 2, longestDelay)) {
+      try {
+        return await once(request, deadline, signal);
+      } catch (error) {
+        const again = retry && isUnavailable(error) && !line.closed && Date.now() + delay < deadline;
+        if (!again) throw error;
+        await pause(delay, signal);
+      }
+    }
+  };
+}
+
+function streamCaller(line: Line, method: Wire<object, object>): Stream<object, object> {
+  return async function* (request, { signal } = {}) {
+    signal?.throwIfAborted();
+    mustBeOpen(line);
+    const call: ClientReadableStream<object> = line.client.makeServerStreamRequest<object, object>(
+      method.path, method.requestSerialize, method.responseDeserialize, request, metadata());
+    const cancel = (): void => call.cancel();
+    line.calls.add(call);
+    signal?.addEventListener("abort", cancel, { once: true });
+    try {
+      for await (const message of call) yield message as object;
+    } catch (error) {
+      signal?.throwIfAborted();
+      mustBeOpen(line);
+      throw decodeError(error, target(line));
+    } finally {
+      line.calls.delete(call);
+      signal?.removeEventListener("abort", cancel);
+      call.on("error", () => {}); // the cancellation's own echo, after the loop was left
+      call.cancel();
+    }
+  };
+}
+
+/**
+ * Keeps a stream up until `signal` aborts: a stream that delivered is reopened at once, one that
+ * did not after 20 ms … 1 s. `lost` hears why each ended (undefined: properly); `false` from it ends all.
+ */
+export async function follow<T>(
+  open: (signal: AbortSignal) => AsyncIterable<T>,
+  on: { message(message: T): void; lost(error: BrevetError | undefined): boolean },
+  signal: AbortSignal,
+): Promise<void> {
+  for (let delay = firstDelay; !signal.aborted; delay = Math.min(delay * 2, longestDelay)) {
+    let ended: BrevetError | undefined;
+    try {
+      for await (const message of open(signal)) {
+        delay = firstDelay;
+        on.message(message);
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      if (!(error instanceof BrevetError)) throw error;
+      ended = error;
+    }
+    if (signal.aborted || !on.lost(ended)) return;
+    await pause(delay, signal).catch(() => {});
+  }
+}
+
+/** Half of the delay is fixed, half random: many clients must not return in step. */
+async function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  await sleep(ms / 2 + Math.random() * (ms / 2), undefined, { signal }).catch((error: unknown) => {
+    signal?.throwIfAborted();
+    throw error;
+  });
+}
+
+export function isUnavailable(error: unknown): boolean {
+  return error instanceof BrevetError && errorCodes[error.code].grpc === grpcStatus.UNAVAILABLE;
+}
