@@ -1,0 +1,50 @@
+// What are a uid and a gid called on this machine?
+// Always true: the first line with that number decides, as in getpwuid(3); a changed file is
+// read again; no process is started and no directory service is asked, so accounts of LDAP
+// and the like have no name here (select them by number).
+// passwd(5), group(5).
+import { readFileSync, statSync } from "node:fs";
+
+export function userName(uid: number): string | undefined {
+  return users.name(uid);
+}
+
+export function groupName(gid: number): string | undefined {
+  return groups.name(gid);
+}
+
+class AccountFile {
+  readonly #path: string;
+  #version = "";
+  #names = new Map<number, string>();
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  name(id: number): string | undefined {
+    try {
+      const { ino, mtimeNs, size } = statSync(this.#path, { bigint: true });
+      const version = `${ino} ${mtimeNs} ${size}`;
+      if (version !== this.#version) {
+        this.#names = parse(readFileSync(this.#path, "utf8"));
+        this.#version = version;
+      }
+      return this.#names.get(id);
+    } catch {
+      return undefined; // no such file: numbers still work
+    }
+  }
+}
+
+function parse(text: string): Map<number, string> {
+  const names = new Map<number, string>();
+  for (const line of text.split("\n")) {
+    const [name, , id] = line.split(":");
+    if (name && id && /^\d+$/.test(id) && !names.has(Number(id))) names.set(Number(id), name);
+  }
+  return names;
+}
+
+const users = new AccountFile("/etc/passwd");
+const groups = new AccountFile("/etc/group");

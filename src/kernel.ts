@@ -1,0 +1,229 @@
+// What does only the Linux kernel know? Who is at the other end of a socket, whether a
+// process still lives, who holds a file.
+// Always true: this file alone calls into libc; each call is synchronous and never blocks;
+// every file descriptor it hands out is close-on-exec and belongs to the caller.
+// unix(7) SO_PEERCRED, SO_PEERPIDFD (Linux 6.5); pidfd_open(2) (Linux 5.3); flock(2); prctl(2).
+// What is read from /proc is src/attest/proc.ts's business.
+import type { Socket } from "node:net";
+import { constants } from "node:os";
+import koffi from "koffi";
+import { BrevetError } from "./errors.ts";
+
+const solSocket = 1;
+const soPeercred = 17;
+const soPeerpidfd = 77;
+const pollin = 1;
+const epollCloexec = 0o2000000;
+const epollCtlAdd = 1;
+const epollCtlDel = 2;
+const lockExclusiveNow = 2 | 4; // LOCK_EX | LOCK_NB
+const prSetDumpable = 4;
+const prSetChildSubreaper = 36;
+/** System call numbers: the same on every architecture since 5.1, and older C libraries have no wrapper. */
+const sysPidfdSendSignal = 424;
+const sysPidfdOpen = 434;
+
+type Libc = {
+  getsockopt: (fd: number, level: number, name: number, value: Buffer, length: Buffer) => number;
+  syscall: (number: number, a: number, b: number, c: number, d: number) => number;
+  poll: (fds: Buffer, count: number, timeoutMs: number) => number;
+  epollCreate: (flags: number) => number;
+  epollCtl: (epoll: number, operation: number, fd: number, event: Buffer) => number;
+  epollWait: (epoll: number, events: Buffer, max: number, timeoutMs: number) => number;
+  flock: (fd: number, operation: number) => number;
+  prctl: (option: number, value: number, c: number, d: number, e: number) => number;
+  close: (fd: number) => number;
+};
+
+let loaded: Libc | undefined;
+
+function libc(): Libc {
+  return (loaded ??= loadLibc());
+}
+
+function loadLibc(): Libc {
+  if (process.platform !== "linux") {
+    throw new BrevetError("START_REFUSED", `the broker runs on Linux only, this is ${process.platform}: run it on a Linux host (the SDK runs wherever Node does)`);
+  }
+  const self = koffi.load(null); // Node itself is linked to the C library, glibc or musl
+  return {
+    getsockopt: self.func("int getsockopt(int fd, int level, int name, void *value, void *length)"),
+    syscall: self.func("long syscall(long number, long a, long b, long c, long d)"),
+    poll: self.func("int poll(void *fds, unsigned long count, int timeout)"),
+    epollCreate: self.func("int epoll_create1(int flags)"),
+    epollCtl: self.func("int epoll_ctl(int epoll, int operation, int fd, void *event)"),
+    epollWait: self.func("int epoll_wait(int epoll, void *events, int max, int timeout)"),
+    flock: self.func("int flock(int fd, int operation)"),
+    prctl: self.func("int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)"),
+    close: self.func("int close(int fd)"),
+  };
+}
+
+/** The name of the last call's error, e.g. "ESRCH". Read it before anything else is called. */
+function lastError(): string {
+  const number = koffi.errno();
+  return Object.entries(constants.errno).find(([, value]) => value === number)?.[0] ?? `errno ${number}`;
+}
+
+function failed(call: string, errno: string): BrevetError {
+  return new BrevetError("INTERNAL", "the kernel refused a call", { cause: new Error(`${call}: ${errno}`) });
+}
+
+// ---- sockets
+
+/** The file descriptor under an accepted socket. Node names it nowhere else than in the handle. */
+export function nodeSocketFd(socket: Socket): number {
+  const handle: unknown = Reflect.get(socket, "_handle");
+  const fd: unknown = typeof handle === "object" && handle !== null ? Reflect.get(handle, "fd") : undefined;
+  if (typeof fd !== "number" || fd < 0) {
+    throw new BrevetError("DENIED_UNATTESTED", "caller: the connection closed before its process could be identified");
+  }
+  return fd;
+}
+
+export type PeerCredentials = { readonly pid: number; readonly uid: number; readonly gid: number };
+
+const answer = Buffer.alloc(12);
+const answerLength = Buffer.alloc(4);
+
+function askSocket(fd: number, name: number, length: number): boolean {
+  answerLength.writeInt32LE(length);
+  return libc().getsockopt(fd, solSocket, name, answer, answerLength) === 0;
+}
+
+/** Who called connect(), in this broker's namespaces: pid 0 is a process that it cannot see. */
+export function peerCredentials(fd: number): PeerCredentials {
+  if (!askSocket(fd, soPeercred, 12)) throw failed("SO_PEERCRED", lastError());
+  return { pid: answer.readInt32LE(0), uid: answer.readUInt32LE(4), gid: answer.readUInt32LE(8) };
+}
+
+/** A pidfd of who called connect(), whatever became of its PID since; undefined on kernels before 6.5. */
+export function peerPidfd(fd: number): number | undefined {
+  if (askSocket(fd, soPeerpidfd, 4)) return answer.readInt32LE(0);
+  const errno = lastError();
+  if (errno === "ENOPROTOOPT") return undefined;
+  if (errno === "EMFILE" || errno === "ENFILE") throw failed("SO_PEERPIDFD", errno);
+  throw new BrevetError("DENIED_UNATTESTED", "caller: the process that opened the connection is gone", { cause: failed("SO_PEERPIDFD", errno) });
+}
+
+// ---- processes
+
+/** A handle on a living process; undefined if there is none of this PID. */
+export function pidfdOpen(pid: number): number | undefined {
+  const fd = libc().syscall(sysPidfdOpen, pid, 0, 0, 0);
+  if (fd >= 0) return fd;
+  const errno = lastError();
+  if (errno === "ESRCH" || errno === "EINVAL") return undefined; // EINVAL: a thread's ID, or not a PID at all
+  if (errno === "ENOSYS") throw new BrevetError("START_REFUSED", "kernel: Linux 5.3 or newer is needed (pidfd_open)");
+  throw failed("pidfd_open", errno);
+}
+
+const pollRequest = Buffer.alloc(8);
+
+/** True as soon as the process is dead, even if its parent has not collected it yet. */
+export function pidfdExited(pidfd: number): boolean {
+  pollRequest.writeInt32LE(pidfd, 0);
+  pollRequest.writeInt32LE(pollin, 4);
+  const ready = libc().poll(pollRequest, 1, 0);
+  if (ready < 0) throw failed("poll", lastError());
+  return ready > 0; // a closed pidfd answers too (POLLNVAL): dead, never alive by mistake
+}
+
+/** Sends a signal to this very process; false if it is dead. */
+export function pidfdSignal(pidfd: number, signal: NodeJS.Signals): boolean {
+  if (libc().syscall(sysPidfdSendSignal, pidfd, constants.signals[signal], 0, 0) === 0) return true;
+  const errno = lastError();
+  if (errno === "ESRCH") return false;
+  throw failed("pidfd_send_signal", errno);
+}
+
+export function closeFd(fd: number): void {
+  libc().close(fd);
+}
+
+/** Orphaned descendants become children of this process instead of PID 1's. */
+export function setChildSubreaper(): void {
+  if (libc().prctl(prSetChildSubreaper, 1, 0, 0, 0) !== 0) throw failed("PR_SET_CHILD_SUBREAPER", lastError());
+}
+
+/** No core dump of this process, and no other process of its user reads its memory. */
+export function setNotDumpable(): void {
+  if (libc().prctl(prSetDumpable, 0, 0, 0, 0) !== 0) throw failed("PR_SET_DUMPABLE", lastError());
+}
+
+// ---- files
+
+/** Takes the lock of an open file for as long as the file stays open; false if another holds it. */
+export function flockExclusive(fd: number): boolean {
+  if (libc().flock(fd, lockExclusiveNow) === 0) return true;
+  const errno = lastError();
+  if (errno === "EAGAIN" || errno === "EWOULDBLOCK") return false;
+  throw failed("flock", errno);
+}
+
+// ---- exits
+
+/** struct epoll_event is packed on x86-64 only. */
+const eventSize = process.arch === "x64" ? 12 : 16;
+const eventData = eventSize - 8;
+const eventsPerAsk = 64;
+
+/**
+ * Says when watched processes exit, each once. One epoll set, asked without waiting each `everyMs`
+ * and only while something is watched. Remove a pidfd before it is closed.
+ */
+export class ExitWatch {
+  readonly #everyMs: number;
+  readonly #onExit = new Map<number, () => void>();
+  readonly #events = Buffer.alloc(eventSize * eventsPerAsk);
+  readonly #epoll: number;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor({ everyMs = 25 }: { readonly everyMs?: number } = {}) {
+    this.#everyMs = everyMs;
+    this.#epoll = libc().epollCreate(epollCloexec);
+    if (this.#epoll < 0) throw failed("epoll_create1", lastError());
+  }
+
+  add(pidfd: number, onExit: () => void): void {
+    this.#control(epollCtlAdd, pidfd);
+    this.#onExit.set(pidfd, onExit);
+    this.#timer ??= setInterval(() => this.#ask(), this.#everyMs).unref();
+  }
+
+  remove(pidfd: number): void {
+    if (!this.#onExit.delete(pidfd)) return;
+    this.#control(epollCtlDel, pidfd);
+    if (this.#onExit.size === 0) this.#stop();
+  }
+
+  close(): void {
+    this.#stop();
+    this.#onExit.clear();
+    closeFd(this.#epoll);
+  }
+
+  #ask(): void {
+    const exited: (() => void)[] = [];
+    const ready = libc().epollWait(this.#epoll, this.#events, eventsPerAsk, 0); // more than fit come at the next ask
+    for (let i = 0; i < ready; i++) {
+      const pidfd = this.#events.readInt32LE(i * eventSize + eventData);
+      const onExit = this.#onExit.get(pidfd);
+      this.remove(pidfd);
+      if (onExit) exited.push(onExit);
+    }
+    for (const onExit of exited) onExit();
+  }
+
+  #control(operation: number, pidfd: number): void {
+    const event = Buffer.alloc(eventSize);
+    event.writeUInt32LE(pollin, 0);
+    event.writeInt32LE(pidfd, eventData);
+    if (libc().epollCtl(this.#epoll, operation, pidfd, event) !== 0) throw failed("epoll_ctl", lastError());
+  }
+
+  #stop(): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+}
