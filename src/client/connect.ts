@@ -52,6 +52,9 @@ const channelOptions = {
   "grpc.service_config_disable_resolution": 1,
 };
 const longestSocketPath = 107;
+const hopeless: ReadonlySet<number> = new Set([
+  grpcStatus.INVALID_ARGUMENT, grpcStatus.UNIMPLEMENTED, grpcStatus.FAILED_PRECONDITION,
+]);
 const firstDelay = 20;
 const longestDelay = 1_000;
 
@@ -87,7 +90,7 @@ function target(line: Line): string {
 }
 
 function mustBeOpen(line: Line): void {
-  if (line.closed) throw new BrevetError("SHUTTING_DOWN", "this connection to the broker was closed");
+  if (line.closed) throw new BrevetError("WRONG_STATE", "this connection to the broker was closed");
 }
 
 function socketPath(address: string | undefined): string {
@@ -131,7 +134,8 @@ function unaryCaller(line: Line, method: Wire<object, object>): Unary<object, ob
       try {
         return await once(request, deadline, signal);
       } catch (error) {
-        const again = retry && isUnavailable(error) && !line.closed && Date.now() + delay < deadline;
+        mustBeOpen(line);
+        const again = retry && isUnavailable(error) && Date.now() + delay < deadline;
         if (!again) throw error;
         await pause(delay, signal);
       }
@@ -166,6 +170,8 @@ function streamCaller(line: Line, method: Wire<object, object>): Stream<object, 
 /**
  * Keeps a stream up until `signal` aborts: a stream that delivered is reopened at once, one that
  * did not after 20 ms … 1 s. `lost` hears why each ended (undefined: properly); `false` from it ends all.
+ * Throws what asking again cannot mend (section 6): a malformed request, a method that is not there.
+ * An error that `message` throws discards that message and reopens the stream.
  */
 export async function follow<T>(
   open: (signal: AbortSignal) => AsyncIterable<T>,
@@ -181,7 +187,7 @@ export async function follow<T>(
       }
     } catch (error) {
       if (signal.aborted) return;
-      if (!(error instanceof BrevetError)) throw error;
+      if (!(error instanceof BrevetError) || hopeless.has(errorCodes[error.code].grpc)) throw error;
       ended = error;
     }
     if (signal.aborted || !on.lost(ended)) return;
@@ -197,6 +203,6 @@ async function pause(ms: number, signal: AbortSignal | undefined): Promise<void>
   });
 }
 
-export function isUnavailable(error: unknown): boolean {
+function isUnavailable(error: unknown): boolean {
   return error instanceof BrevetError && errorCodes[error.code].grpc === grpcStatus.UNAVAILABLE;
 }
