@@ -172,10 +172,14 @@ export async function runAs(account: Account, { cwd, command, args, env, keep, s
     stdio: ["ignore", "ignore", "pipe", keep ?? "ignore"],
     ...(signal && { signal }),
   });
-  const ended = new Promise<string>((resolve, reject) => {
-    child.once("error", (error) => reject(signal?.aborted ? error : refused(`cannot run ${command}`, error)));
-    child.once("close", (code, by) => resolve(code === 0 ? "" : `${by ?? `exit ${code}`}`));
+  let failure: unknown;
+  child.once("error", (error) => (failure = error));
+  // closed only when its own children are gone too: an abort is over when nothing of it runs
+  const closed = new Promise<string | undefined>((resolve) => {
+    child.once("close", (code, by) => resolve(code === 0 ? undefined : (by ?? `exit ${code}`)));
   });
-  const [failure, errors] = await Promise.all([ended, child.stderr === null ? "" : text(child.stderr)]);
-  if (failure !== "") throw refused(`${command} failed (${failure}): ${errors.trim().split("\n").at(-1)}`, errors);
+  const [status, errors] = await Promise.all([closed, child.stderr === null ? "" : text(child.stderr)]);
+  signal?.throwIfAborted();
+  if (failure !== undefined) throw refused(`cannot run ${command}`, failure);
+  if (status !== undefined) throw refused(`${command} failed (${status}): ${errors.trim().split("\n").at(-1)}`);
 }

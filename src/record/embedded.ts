@@ -170,7 +170,7 @@ async function findOrLaunch(place: Place, start: Start): Promise<{ server: Serve
     return { server: await launch(place, { ...start, alive }), adopted: false };
   } catch (error) {
     if (!start.signal.aborted || error instanceof BrevetError) throw error;
-    throw refused(`PostgreSQL on ${place.data} did not become ready; see ${join(place.root, "log")}`, error);
+    throw refused(`PostgreSQL on ${place.data} was not ready in time; see ${join(place.root, "log")}`, error);
   } finally {
     fs.closeSync(alive);
   }
@@ -198,9 +198,9 @@ async function launch(place: Place, { alive, signal, log }: Start & { readonly a
     server.kill("SIGINT");
     await server.gone;
     await removeOutside(place);
-    const said = fs.readFileSync(errors, "utf8").trim().split("\n").at(-1) ?? "";
     if (signal.aborted) throw error;
-    throw refused(`PostgreSQL on ${place.data} did not start: ${said} (see ${join(place.root, "log")})`, error);
+    const said = fs.readFileSync(errors, "utf8").split("\n").filter((line) => !/^$| (LOG|HINT): /.test(line));
+    throw refused(`PostgreSQL on ${place.data} did not start: ${said.join(" ")} (see ${join(place.root, "log")})`, error);
   }
   log("postgres_started", { pid: server.pid, ms: Math.round(performance.now() - began) });
   return server;
