@@ -20,12 +20,17 @@ export type CrlRequest = {
 
 /** Reasons of RFC 5280 section 5.3.1 that Brevet gives. */
 export const crlReason = { unspecified: 0, superseded: 4, cessationOfOperation: 5, privilegeWithdrawn: 9 } as const;
+export type CrlReason = (typeof crlReason)[keyof typeof crlReason];
 
 const version2 = derInteger(1);
+/** Made once each: a list repeats them by the thousand. */
+const reasonExtensions = new Map<number, Buffer>(
+  Object.values(crlReason).filter((reason) => reason !== 0).map((reason) => [reason, derSequence([extension(oids.crlReason, false, derEnumerated(reason))])]),
+);
 
-export function encodeCrlEntry(serial: Buffer, revokedAt: Date, reason: number = crlReason.unspecified): Buffer {
-  const extensions = reason === crlReason.unspecified ? [] : [derSequence([extension(oids.crlReason, false, derEnumerated(reason))])];
-  return derSequence([derInteger(serial), derTime(revokedAt), ...extensions]);
+export function encodeCrlEntry(serial: Buffer, revokedAt: Date, reason: CrlReason = crlReason.unspecified): Buffer {
+  const extensions = reasonExtensions.get(reason);
+  return derSequence(extensions ? [derInteger(serial), derTime(revokedAt), extensions] : [derInteger(serial), derTime(revokedAt)]);
 }
 
 export function issueCrl({ signer, number, thisUpdate, nextUpdate, entries }: CrlRequest): Buffer {

@@ -4,7 +4,7 @@
 // RFC 5915 and 5958 (EC private keys in PKCS#8), RFC 5480 (their public half); AES-256-GCM.
 // Which authority a key belongs to, and what it may sign, is left to authority.ts.
 import { createCipheriv, createDecipheriv, createECDH, createPrivateKey, createPublicKey, randomBytes } from "node:crypto";
-import type { KeyObject } from "node:crypto";
+import type { ECDH, KeyObject } from "node:crypto";
 import { BrevetError } from "../src/errors.ts";
 
 export type KeyPairDer = { readonly pkcs8: Buffer; readonly spki: Buffer };
@@ -17,9 +17,11 @@ const spkiPrefix = Buffer.from("3059301306072a8648ce3d020106082a8648ce3d03010703
 const pkcs8Prefix = Buffer.from("308187020100301306072a8648ce3d020106082a8648ce3d030107046d306b0201010420", "hex");
 const pkcs8Middle = Buffer.from("a144034200", "hex");
 
-/** A new P-256 key pair, made by template: some eight times faster than exporting KeyObjects. */
-export function newKeyPairDer(): KeyPairDer {
-  const ecdh = createECDH(curve);
+/** Used again and again: making one costs as much as the key. It holds the last leaf's key, never an authority's. */
+const leafGenerator = createECDH(curve);
+
+/** A new P-256 key pair, made by template: many times faster than exporting KeyObjects. */
+export function newKeyPairDer(ecdh: ECDH = leafGenerator): KeyPairDer {
   const point = ecdh.generateKeys();
   const scalar = ecdh.getPrivateKey();
   const padding = Buffer.alloc(scalarBytes - scalar.length); // a scalar comes without its leading zeros
@@ -65,7 +67,7 @@ export function resealKey(kek: Buffer, sealed: Buffer, from: string, to: string)
 
 /** A new authority's key. What it is sealed for may depend on its public half. */
 export function newSealedKey(kek: Buffer, aadOf: (spki: Buffer) => string): { readonly spki: Buffer; readonly sealed: Buffer; readonly key: KeyObject } {
-  const { pkcs8, spki } = newKeyPairDer();
+  const { pkcs8, spki } = newKeyPairDer(createECDH(curve));
   try {
     const key = createPrivateKey({ key: pkcs8, format: "der", type: "pkcs8" });
     return { spki, sealed: sealKey(kek, pkcs8, aadOf(spki)), key };

@@ -3,7 +3,7 @@
 // certificate lives no longer than its authority and names an ID of its trust domain, and no other.
 // X509-SVID sections 2-4, RFC 5280 sections 4.1-4.2, RFC 7093 section 2 (key identifiers).
 // Who may have one, and for how long, is left to src/issue; which key signs, to authority.ts.
-import { createHash, randomBytes } from "node:crypto";
+import { hash, randomFillSync } from "node:crypto";
 import { BrevetError } from "../src/errors.ts";
 import { keyUsageBits, oids, readAuthorityKeyId, readExtendedKeyUsage, readKeyUsage, readTbsCertificate } from "../src/identity/certificate.ts";
 import type { CertificateFields } from "../src/identity/certificate.ts";
@@ -44,9 +44,19 @@ const signingKeyUsage = extension(oids.keyUsage, true, derBitString(Buffer.of(ke
 const bindingOidDer = derOid(bindingOid);
 const minSerialBytes = 8;
 
+const serialBytes = 16;
+/** Random bytes not yet given out: one call to the generator serves 256 serials. */
+const randomPool = Buffer.alloc(256 * serialBytes);
+let randomPoolAt = randomPool.length;
+
 /** 16 random bytes, positive, and never shortened by a leading zero. */
 export function newSerial(): Buffer {
-  const serial = randomBytes(16);
+  if (randomPoolAt === randomPool.length) {
+    randomFillSync(randomPool);
+    randomPoolAt = 0;
+  }
+  const serial = Buffer.from(randomPool.subarray(randomPoolAt, randomPoolAt + serialBytes));
+  randomPoolAt += serialBytes;
   serial[0] = ((serial[0] ?? 0) & 0x7f) | 0x40;
   return serial;
 }
@@ -109,7 +119,7 @@ export function issueCaCertificate(request: CaRequest): Buffer {
 
 /** RFC 7093 method 1: the leftmost 160 bits of the SHA-256 of the public key's bits. */
 export function keyIdOf(spki: Buffer): Buffer {
-  return createHash("sha256").update(spki.subarray(-65)).digest().subarray(0, 20);
+  return hash("sha256", spki.subarray(-65), "buffer").subarray(0, 20);
 }
 
 export function distinguishedName(attributes: readonly (readonly [oid: string, value: string])[]): Buffer {

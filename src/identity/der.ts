@@ -64,7 +64,18 @@ function unsignedBytes(value: number | bigint): Buffer {
   return Buffer.from(hex.length % 2 ? `0${hex}` : hex, "hex");
 }
 
+/** Kept once made: only our own constants come here. */
+const encodedOids = new Map<string, Buffer>();
+
 export function derOid(dotted: string): Buffer {
+  const known = encodedOids.get(dotted);
+  if (known) return known;
+  const made = encodeOid(dotted);
+  encodedOids.set(dotted, made);
+  return made;
+}
+
+function encodeOid(dotted: string): Buffer {
   const [first = 0n, second = 0n, ...rest] = dotted.split(".").map(BigInt);
   const bytes: number[] = [];
   for (const arc of [first * 40n + second, ...rest]) {
@@ -77,9 +88,20 @@ export function derOid(dotted: string): Buffer {
 
 /** Whole seconds, rounded down; UTCTime through 2049, GeneralizedTime from 2050. */
 export function derTime(date: Date): Buffer {
-  const digits = date.toISOString().replace(/[-:T]|\..*/g, "");
-  const utc = date.getUTCFullYear() < 2050;
-  return derElement(utc ? derTag.utcTime : derTag.generalizedTime, [Buffer.from(`${utc ? digits.slice(2) : digits}Z`, "latin1")]);
+  const year = date.getUTCFullYear();
+  const utc = year < 2050;
+  const out = Buffer.allocUnsafe(utc ? 15 : 17);
+  out[0] = utc ? derTag.utcTime : derTag.generalizedTime;
+  out[1] = out.length - 2;
+  let at = 2;
+  const put = (value: number): void => {
+    out[at++] = 0x30 + Math.floor(value / 10);
+    out[at++] = 0x30 + (value % 10);
+  };
+  if (!utc) put(Math.floor(year / 100));
+  for (const value of [year % 100, date.getUTCMonth() + 1, date.getUTCDate(), date.getUTCHours(), date.getUTCMinutes(), date.getUTCSeconds()]) put(value);
+  out[at] = 0x5a;
+  return out;
 }
 
 // Reader
@@ -216,14 +238,7 @@ export class DerReader {
 
   time(): Date {
     const utc = this.peekTag() === derTag.utcTime;
-    const text = this.#primitive(utc ? derTag.utcTime : derTag.generalizedTime).toString("latin1");
-    if (!(utc ? /^\d{12}Z$/ : /^\d{14}Z$/).test(text)) throw malformed("time");
-    const digits = utc ? (text < "5" ? `20${text}` : `19${text}`) : text;
-    const iso = digits.replace(/^(....)(..)(..)(..)(..)(..)Z$/, "$1-$2-$3T$4:$5:$6.000Z");
-    const date = new Date(iso);
-    if (Number.isNaN(date.getTime()) || date.toISOString() !== iso) throw malformed("time: no such date");
-    if (!utc && date.getUTCFullYear() < 2050) throw malformed("time: UTCTime is used through 2049");
-    return date;
+    return readTime(this.#primitive(utc ? derTag.utcTime : derTag.generalizedTime), utc);
   }
 
   #constructed(tag: number): DerReader {
@@ -279,26 +294,51 @@ function unsigned(bytes: Buffer): Buffer {
   return bytes.subarray(1);
 }
 
+/** Two-digit years below 50 are of this century. */
+function readTime(bytes: Buffer, utc: boolean): Date {
+  const text = bytes.toString("latin1");
+  if (!(utc ? /^\d{12}Z$/ : /^\d{14}Z$/).test(text)) throw malformed("time");
+  const digits = utc ? (text < "5" ? `20${text}` : `19${text}`) : text;
+  const part = (at: number): number => Number(digits.slice(at, at + 2));
+  const [year, month, day, hour, minute, second] = [Number(digits.slice(0, 4)), part(4), part(6), part(8), part(10), part(12)];
+  if (!utc && year < 2050) throw malformed("time: UTCTime is used through 2049");
+  const date = new Date(Date.UTC(year, month - 1, day, hour, minute, second));
+  // Date rolls 31 June over into July; a time that was none shows by the day or hour it became.
+  const same = date.getUTCMonth() === month - 1 && date.getUTCDate() === day && hour < 24 && minute < 60 && second < 60;
+  if (!same) throw malformed("time: no such date");
+  return date;
+}
+
+/** Answers already given, for the few identifiers that every certificate repeats. */
+const dottedOids = new Map<string, string>();
+const maxDottedOids = 256;
+
 function dottedOid(bytes: Buffer): string {
-  if (bytes.length === 0 || bytes.length > maxOidBytes || (bytes.at(-1) ?? 0) >= 0x80) throw malformed("object identifier");
-  const arcs: (number | bigint)[] = [];
+  if (bytes.length > maxOidBytes) throw malformed("object identifier");
+  const key = bytes.toString("latin1");
+  const known = dottedOids.get(key);
+  if (known !== undefined) return known;
+  const dotted = decodeOid(bytes);
+  if (dottedOids.size < maxDottedOids) dottedOids.set(key, dotted);
+  return dotted;
+}
+
+function decodeOid(bytes: Buffer): string {
+  if ((bytes.at(-1) ?? 0x80) >= 0x80) throw malformed("object identifier");
+  const arcs: bigint[] = [];
   let arc = 0n;
-  let small = 0;
-  let count = 0;
+  let inside = false;
   for (const byte of bytes) {
-    if (count === 0 && byte === 0x80) throw malformed("object identifier: not the shortest form");
-    count++;
-    if (count <= 4) small = (small << 7) | (byte & 0x7f);
-    else arc = ((count === 5 ? BigInt(small) : arc) << 7n) | BigInt(byte & 0x7f);
-    if (byte >= 0x80) continue;
-    arcs.push(count <= 4 ? small : arc);
-    small = 0;
-    count = 0;
+    if (!inside && byte === 0x80) throw malformed("object identifier: not the shortest form");
+    arc = (arc << 7n) | BigInt(byte & 0x7f);
+    inside = byte >= 0x80;
+    if (inside) continue;
+    arcs.push(arc);
+    arc = 0n;
   }
-  const [head = 0, ...rest] = arcs;
-  const first = head < 40 ? 0 : head < 80 ? 1 : 2;
-  const second = typeof head === "bigint" ? head - 80n : head - 40 * first;
-  return [first, second, ...rest].join(".");
+  const [head = 0n, ...rest] = arcs;
+  const first = head < 40n ? 0n : head < 80n ? 1n : 2n;
+  return [first, head - 40n * first, ...rest].join(".");
 }
 
 function malformed(what: string): BrevetError {
