@@ -7,9 +7,12 @@
 import { createHash, sign } from "node:crypto";
 import type { KeyObject } from "node:crypto";
 import { BrevetError } from "../src/errors.ts";
+import { p256Jwk } from "../src/identity/bundle.ts";
+import type { TrustBundle } from "../src/identity/bundle.ts";
 import { oids, readCertificate } from "../src/identity/certificate.ts";
 import { newSealedKey, publicHalf, resealKey, unsealKey } from "./keys.ts";
 import { distinguishedName, issueCaCertificate, keyIdOf } from "./x509.ts";
+import type { RotationAction } from "./rotation.ts";
 export { planRotation } from "./rotation.ts";
 
 export type AuthorityUse = "root" | "x509" | "jwt";
@@ -125,6 +128,38 @@ export function openAuthority(record: AuthorityRecord, kek: Buffer): Signer {
   };
 }
 
+/** The records as the plan leaves them; what it dropped is no longer among them. */
+export function carryOut(
+  plan: readonly RotationAction[],
+  records: readonly AuthorityRecord[],
+  { trustDomain, kek, now }: Pick<AuthorityRequest, "trustDomain" | "kek" | "now">,
+): AuthorityRecord[] {
+  let result = [...records];
+  for (const action of plan) {
+    if (action.do === "create") {
+      const { use, state, lifetimeSeconds } = action;
+      const root = use === "x509" ? result.find((record) => record.use === "root" && record.state === "active") : undefined;
+      const parent = root && { record: root, signer: openAuthority(root, kek) };
+      result.push(createAuthority({ use, trustDomain, kek, now, lifetimeSeconds, ...(parent && { parent }) }, state));
+    } else if (action.do === "drop") {
+      result = result.filter((record) => record.id !== action.id);
+    } else {
+      const state = action.do === "activate" ? "active" : "retired";
+      result = result.map((record) => (record.id === action.id ? moveAuthority(record, state, kek) : record));
+    }
+  }
+  return result;
+}
+
+/** What the world needs to verify: every root and JWT key, in whatever state. Signing CAs travel in the chains. */
+export function bundleOf(records: readonly AuthorityRecord[], about: Pick<TrustBundle, "trustDomain" | "sequence" | "refreshHintSeconds">): TrustBundle {
+  return {
+    ...about,
+    x509: records.flatMap((record) => (record.use === "root" && record.certificate ? [record.certificate] : [])),
+    jwt: records.flatMap((record) => (record.use === "jwt" ? [{ kid: record.id, publicKey: p256Jwk(record.publicKey) }] : [])),
+  };
+}
+
 function signCounted(kind: SignatureKind, key: KeyObject, bytes: Buffer): Buffer {
   const signature = sign("sha256", bytes, { key, dsaEncoding: kind === "jwt" ? "ieee-p1363" : "der" });
   made[kind]++;
@@ -142,8 +177,8 @@ function idOf(use: AuthorityUse, spki: Buffer): string {
 
 /** RFC 7638: SHA-256 of the required JWK members in alphabetical order. */
 function thumbprint(spki: Buffer): Buffer {
-  const [x, y] = [spki.subarray(-64, -32).toString("base64url"), spki.subarray(-32).toString("base64url")];
-  return createHash("sha256").update(JSON.stringify({ crv: "P-256", kty: "EC", x, y })).digest();
+  const { crv, kty, x, y } = p256Jwk(spki);
+  return createHash("sha256").update(JSON.stringify({ crv, kty, x, y })).digest();
 }
 
 /** Each part of a name may have 64 characters; the key's ID makes it unique, whatever is cut off. */

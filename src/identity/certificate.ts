@@ -72,7 +72,9 @@ export function readTbsCertificate(tbs: Buffer): CertificateFields {
   const subject = readName(reader);
   if (reader.peekTag() !== derTag.sequence) throw malformed("public key");
   const publicKey = reader.raw();
-  const extensions = readExtensions(reader.context(3));
+  const wrapped = reader.context(3);
+  const extensions = readExtensions(wrapped.sequence());
+  wrapped.end();
   reader.end();
   return { serial, algorithm, issuer, notBefore, notAfter, subject, publicKey, extensions };
 }
@@ -82,10 +84,8 @@ function readName(reader: DerReader): Buffer {
   return reader.raw();
 }
 
-/** Also the extensions of CRLs and of their entries: after the explicit tag, one sequence. */
-export function readExtensions(wrapped: DerReader): Map<string, Extension> {
-  const list = wrapped.sequence();
-  wrapped.end();
+/** What the list holds; CRLs and their entries have such lists too. */
+export function readExtensions(list: DerReader): Map<string, Extension> {
   const extensions = new Map<string, Extension>();
   while (!list.atEnd) {
     const extension = list.sequence();

@@ -15,7 +15,7 @@ const otherToken = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|true|fa
 const loneSurrogate = /\p{Surrogate}/u;
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-export function parseJson(bytes: Buffer): Json {
+function parseJson(bytes: Buffer): Json {
   const reader = new JsonReader(textOf(bytes));
   const value = reader.value(0);
   reader.end();
