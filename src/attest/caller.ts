@@ -215,7 +215,7 @@ function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
     const aborted = (): void => reject(new BrevetError("DEADLINE", "caller: its executable was not hashed in time"));
     if (signal.aborted) aborted();
     signal.addEventListener("abort", aborted, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", aborted));
+    void work.then(resolve, reject).finally(() => signal.removeEventListener("abort", aborted));
   });
 }
 
