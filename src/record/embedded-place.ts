@@ -19,7 +19,7 @@ const socketName = `.s.PGSQL.${port}`;
 const longestSocketPath = 107;
 
 /** Who the server runs as; undefined: as the broker itself, which then is not root. */
-export type Account = { readonly uid: number; readonly gid: number } | undefined;
+type Account = { readonly uid: number; readonly gid: number } | undefined;
 
 export type Place = { readonly root: string; readonly data: string; readonly account: Account };
 
@@ -153,7 +153,7 @@ export async function empty(directory: string, account: Account): Promise<void> 
   await runAs(account, { cwd: directory, command: "find", args: [".", "-mindepth", "1", "-delete"] });
 }
 
-export type Command = {
+type Command = {
   readonly cwd: string;
   readonly command: string;
   readonly args: readonly string[];

@@ -19,10 +19,10 @@ export const superuser = "postgres";
 export const dataByCwd = ["-D", "/proc/self/cwd"] as const;
 
 /** The package as installed. */
-export type Package = { readonly native: string; readonly version: string };
+type Package = { readonly native: string; readonly version: string };
 
 /** Ready to run: where the executables are, and the environment that finds their libraries. */
-export type Program = { readonly bin: string; readonly env: NodeJS.ProcessEnv };
+type Program = { readonly bin: string; readonly env: NodeJS.ProcessEnv };
 
 /** Refuses where no binary package fits this machine. */
 export function findPackage(): Package {

@@ -25,7 +25,7 @@ export type EmbeddedOptions = {
   readonly log: (event: string, fields: Record<string, string | number>) => void;
 };
 
-export type Connection = { readonly host: string; readonly port: number; readonly user: string; readonly database: string };
+type Connection = { readonly host: string; readonly port: number; readonly user: string; readonly database: string };
 
 export type EmbeddedPostgres = {
   readonly socketDir: string;
