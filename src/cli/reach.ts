@@ -1,0 +1,96 @@
+// Which socket does a command ask?
+// The admin socket where it may be connected to, else the workload socket: an opener needs no other
+// command than an administrator. What only administrators may do asks the admin socket alone. When
+// nobody answers, the error names each socket tried and the command that starts a broker there.
+// SPIFFE Workload Endpoint section 4 (SPIFFE_ENDPOINT_SOCKET).
+// Calls and their errors are client/connect.ts's; where the sockets lie is config.ts's.
+import { connect as dial } from "node:net";
+import { BrevetError } from "../errors.ts";
+import type { Connection } from "../client/connect.ts";
+import type { Common } from "./options.ts";
+
+export type Sockets = { readonly workload: string; readonly admin: string };
+type Where = Pick<Common, "socket" | "adminSocket">;
+
+/** Both sockets as paths: flag, then SPIFFE_ENDPOINT_SOCKET (workload), then the data directory's. */
+export async function sockets(where: Where): Promise<Sockets> {
+  const { loadConfig, socketPaths } = await import("../config.ts");
+  const own = socketPaths(loadConfig());
+  const endpoint = process.env["SPIFFE_ENDPOINT_SOCKET"];
+  return {
+    workload: where.socket ?? (endpoint ? pathOf(endpoint) : own.workload),
+    admin: where.adminSocket ?? own.admin,
+  };
+}
+
+function pathOf(address: string): string {
+  const path = /^unix:(?:\/\/)?(\/[^?#]*)$/.exec(address)?.[1];
+  if (path !== undefined) return path;
+  throw new BrevetError("CONFIG_INVALID", `SPIFFE_ENDPOINT_SOCKET: "${address}" is not a unix socket's address (unix:///…)`);
+}
+
+/** `open`, or why not: ENOENT, ECONNREFUSED, EACCES, … */
+export async function probe(path: string): Promise<string> {
+  return await new Promise((resolve) => {
+    const socket = dial({ path, timeout: 2_000 });
+    const done = (answer: string) => (): void => {
+      socket.destroy();
+      resolve(answer);
+    };
+    socket.once("connect", done("open")).once("timeout", done("ETIMEDOUT"));
+    socket.once("error", (error: NodeJS.ErrnoException) => done(error.code ?? "error")());
+  });
+}
+
+/** Asks as any process may. */
+export async function asCaller<T>(where: Where, ask: (broker: Connection) => Promise<T>): Promise<T> {
+  const { workload } = await sockets(where);
+  const answer = await probe(workload);
+  if (answer !== "open") throw unreachable([[workload, answer]]);
+  return await talk(workload, ask);
+}
+
+/** Asks as an administrator. */
+export async function asAdmin<T>(where: Where, ask: (broker: Connection) => Promise<T>): Promise<T> {
+  const { admin } = await sockets(where);
+  const answer = await probe(admin);
+  if (answer !== "open") throw unreachable([[admin, answer]]);
+  return await talk(admin, ask);
+}
+
+/** Asks as an administrator, or as an opener. */
+export async function asOpener<T>(where: Where, ask: (broker: Connection) => Promise<T>): Promise<T> {
+  const { workload, admin } = await sockets(where);
+  const adminAnswer = await probe(admin);
+  if (adminAnswer === "open") return await talk(admin, ask);
+  const answer = await probe(workload);
+  if (answer === "open") return await talk(workload, ask);
+  throw unreachable([[admin, adminAnswer], [workload, answer]]);
+}
+
+async function talk<T>(path: string, ask: (broker: Connection) => Promise<T>): Promise<T> {
+  const { connect } = await import("../client/connect.ts");
+  const broker = connect({ address: `unix://${path}` });
+  try {
+    return await ask(broker);
+  } finally {
+    broker.close();
+  }
+}
+
+const meaning: Readonly<Record<string, string>> = {
+  ENOENT: "no such socket", ECONNREFUSED: "nobody listens", EACCES: "no permission", ENOTSOCK: "not a socket",
+  ETIMEDOUT: "no answer", ENOTDIR: "no such socket",
+};
+
+function unreachable(tried: readonly (readonly [path: string, answer: string])[]): BrevetError {
+  const list = tried.map(([path, answer]) => `${path} (${meaning[answer] ?? answer})`).join(" and ");
+  if (tried.every(([, answer]) => answer === "EACCES")) {
+    return new BrevetError("DENIED_ROLE", `broker: tried ${list}`);
+  }
+  const dataDir = process.env["BREVET_DATA_DIR"];
+  const start = `${dataDir ? `BREVET_DATA_DIR=${dataDir} ` : ""}brevet broker`;
+  return new BrevetError("BROKER_UNREACHABLE", `broker: not running: tried ${list}`, {
+    metadata: { try: dataDir ? start : `${start} (or set BREVET_DATA_DIR to the running broker's data directory)` },
+  });
+}

@@ -1,0 +1,196 @@
+// How does a command run under a task, without knowing anything of it?
+// The command is bound before it does anything: it is stopped right after exec, claimed for, and let
+// go. It sees its own task's endpoint. It ends with its task, whoever ends which: its success closes,
+// its failure aborts, and when the task ends the whole tree of processes ends too.
+// `brevet run` is never the agent: it claims for it. It exits with the command's code (128 + signal).
+// The tree is process-tree.ts's business; following the task, run-watch.ts's.
+import { spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { constants } from "node:os";
+import type { Command } from "commander";
+import type { Connection } from "../client/connect.ts";
+import { BrevetError, asBrevetError } from "../errors.ts";
+import type { Task__Output } from "../generated/brevet/v1/Task.ts";
+import { terminalStates } from "../identity/task.ts";
+import type { TaskState } from "../identity/task.ts";
+import { failureText } from "./failure.ts";
+import { command, duration, usageError } from "./options.ts";
+import type { Common } from "./options.ts";
+import { safe } from "./output.ts";
+import { endTree, signalOne } from "./process-tree.ts";
+import { asCaller, asOpener } from "./reach.ts";
+import { taskEnd } from "./run-watch.ts";
+import { about, taskRef } from "./target.ts";
+import { openFlags, openRequest, readTicket } from "./task.ts";
+import type { OpenFlags } from "./task.ts";
+
+type Flags = Common & Partial<OpenFlags> & { task?: string; ticketFile?: string; grace: number };
+
+export function addRun(program: Command): void {
+  openFlags(command(program, "run", {
+    summary: "Run a command under a task: it ends with the task, and the task with it",
+    more: "The command gets SPIFFE_ENDPOINT_SOCKET (its task's own socket) and BREVET_TASK_ID. Ends with 0: the task is closed, else aborted. "
+      + "The task ends: SIGTERM to all its processes, the grace period, SIGKILL. Exits with the command's code.",
+    example: "brevet run --agent researcher --context user=alice -- ./agent --verbose",
+  })
+    .option("--task <task>", "a task that is open already")
+    .option("--agent <name>", "open a task for this agent"))
+    .option("--ticket-file <file>", "with --task: its ticket (-: standard input)")
+    .option("--grace <duration>", "between SIGTERM and SIGKILL", duration, 10)
+    .argument("<command...>", "after --: the command and its arguments")
+    .action(async (argv: readonly string[], flags: Flags) => {
+      if ((flags.task === undefined) === (flags.agent === undefined)) throw usageError("give --task or --agent");
+      const ticket = flags.ticketFile === undefined ? "" : readTicket(flags.ticketFile);
+      const open = flags.agent === undefined ? undefined : { ...flags, agent: flags.agent, scope: flags.scope ?? "tree" };
+      process.exitCode = await asCaller(flags, (caller) => asOpener(flags, (opener) => run({ argv, flags, open, ticket, caller, opener })));
+    });
+}
+
+type Run = {
+  readonly argv: readonly string[];
+  readonly flags: Flags;
+  /** Undefined: the task is there. */
+  readonly open: OpenFlags | undefined;
+  readonly ticket: string;
+  readonly caller: Connection;
+  readonly opener: Connection;
+};
+
+type Target = Pick<Task__Output, "id" | "ticket" | "endpoint">;
+
+async function run(options: Run): Promise<number> {
+  const { setChildSubreaper } = await import("../kernel.ts");
+  setChildSubreaper();
+  const task = await findOrOpen(options);
+  const endpoint = task.endpoint || (await endpointOf(task.id));
+  const child = spawnStopped(options.argv, { SPIFFE_ENDPOINT_SOCKET: endpoint, BREVET_TASK_ID: task.id });
+  const ended = exitOf(child);
+  const forwarded = forwardSignals(child);
+  try {
+    const refusal = await bind(options, task, endpoint, child).catch((error: unknown) => asBrevetError(error));
+    if (refusal === undefined) return await together(options, task, child, ended);
+    child.kill("SIGKILL");
+    const exit = await ended;
+    // A command may be over before it could be stopped: then it needed no task, and says itself how it went.
+    const over = exit.failure === undefined && exit.signal !== "SIGKILL";
+    await end(options, task.id, over ? exit : { ...exit, failure: exit.failure ?? "claim refused" });
+    if (over) return codeOf(exit);
+    if (exit.failure === undefined) throw refusal;
+    process.stderr.write(`${failureText(new BrevetError("WRONG_STATE", `command: ${exit.failure}`))}\n`);
+    return exit.failure.endsWith("ENOENT") ? 127 : 126;
+  } finally {
+    forwarded();
+  }
+}
+
+/** The task ends, or the command does: the other follows, and then all that the command left behind. */
+async function together(options: Run, task: Target, child: ChildProcess, ended: Promise<Exit>): Promise<number> {
+  const watching = new AbortController();
+  const graceMs = options.flags.grace * 1000;
+  const claim = { task: task.id, ticket: options.ticket || task.ticket, pid: child.pid ?? 0 };
+  const taskEnded = taskEnd(options, claim, watching.signal).then(async (why) => {
+    if (why === undefined) return;
+    process.stderr.write(`brevet: task ${task.id} ${safe(why)}: ending the command\n`);
+    await endTree(process.pid, graceMs);
+  });
+  const exit = await ended;
+  const told = end(options, task.id, exit);
+  watching.abort();
+  await Promise.all([told, taskEnded]);
+  await endTree(process.pid, graceMs);
+  return codeOf(exit);
+}
+
+function codeOf({ code, signal }: Exit): number {
+  return signal === null ? (code ?? 1) : 128 + constants.signals[signal];
+}
+
+async function findOrOpen({ flags, open, opener }: Run): Promise<Target> {
+  if (open !== undefined) {
+    const opened = await about("agent", open.agent, opener.tasks.open(openRequest(open)));
+    process.stderr.write(`brevet: task ${opened.id} opened for ${safe(opened.agent)}\n`);
+    return opened;
+  }
+  const ref = taskRef(flags.task ?? "");
+  try {
+    const found = await opener.tasks.get({ task: ref });
+    if (terminalStates.has(found.state as TaskState)) throw new BrevetError("WRONG_STATE", `task: ${found.id} is ${found.state}`);
+    if (flags.scope !== undefined && found.scope !== flags.scope) {
+      throw new BrevetError("WRONG_STATE", `scope: task ${found.id} was opened with scope ${found.scope}, not ${flags.scope}`);
+    }
+    return found;
+  } catch (error) {
+    const id = /[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.exec(ref)?.[0];
+    if (asBrevetError(error).code !== "NOT_FOUND" || id === undefined) throw error;
+    return { id, ticket: "", endpoint: "" }; // it may be claimed without the right to see it
+  }
+}
+
+async function endpointOf(task: string): Promise<string> {
+  const { loadConfig, socketPaths, taskEndpointPath } = await import("../config.ts");
+  return `unix://${taskEndpointPath(socketPaths(loadConfig()).taskDir, task)}`;
+}
+
+/** Stopped after exec and before its first step: what the broker measures is the command itself. */
+function spawnStopped(argv: readonly string[], env: Record<string, string>): ChildProcess {
+  const [file = "", ...args] = argv;
+  const child = spawn(file, args, { stdio: "inherit", env: { ...process.env, ...env } });
+  if (child.pid !== undefined) signalOne(child.pid, "SIGSTOP");
+  return child;
+}
+
+type Exit = { readonly code: number | null; readonly signal: NodeJS.Signals | null; readonly failure?: string };
+
+function exitOf(child: ChildProcess): Promise<Exit> {
+  return new Promise((resolve) => {
+    child.once("error", (error: NodeJS.ErrnoException) =>
+      resolve({ code: null, signal: null, failure: `${child.spawnfile}: ${error.code ?? "cannot be started"}` }));
+    child.once("exit", (code, signal) => resolve({ code, signal }));
+  });
+}
+
+async function bind(options: Run, task: Target, endpoint: string, child: ChildProcess): Promise<undefined> {
+  if (child.pid === undefined) throw new BrevetError("WRONG_STATE", "command: could not be started");
+  const request = { task: task.id, ticket: options.ticket || task.ticket, pid: child.pid };
+  const claimed = await about("task", task.id, options.caller.agent.claim(request));
+  if (claimed.endpoint !== endpoint) {
+    throw new BrevetError("CONFIG_INVALID", `endpoint: the broker has ${claimed.endpoint}, the command was given ${endpoint}`, {
+      metadata: { try: "set BREVET_DATA_DIR to the broker's data directory" },
+    });
+  }
+  signalOne(child.pid, "SIGCONT");
+}
+
+/** Tells the broker, if it lets us: a task of others ends with its instance anyway. */
+async function end({ opener, open }: Run, task: string, { code, signal, failure }: Exit): Promise<void> {
+  if (failure !== undefined && open === undefined) return; // nothing ran: the task may be claimed again
+  const reason = failure ?? (signal === null ? `exit ${code ?? 1}` : `killed by ${signal}`);
+  try {
+    await (code === 0 ? opener.tasks.close({ task }, { retry: true }) : opener.tasks.abort({ task, reason }, { retry: true }));
+  } catch (error) {
+    const refused = asBrevetError(error).code;
+    if (refused !== "NOT_FOUND" && !refused.startsWith("DENIED_")) process.stderr.write(`${failureText(error)}\n`);
+  }
+}
+
+const forwardedSignals = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGWINCH"] as const;
+const fromTerminal: ReadonlySet<NodeJS.Signals> = new Set(["SIGINT", "SIGQUIT", "SIGWINCH"]);
+
+/** What a terminal sends reaches its whole foreground group, the command too: once is enough. */
+function forwardSignals(child: ChildProcess): () => void {
+  const forward = (signal: NodeJS.Signals): void => {
+    if (!(fromTerminal.has(signal) && inForeground())) child.kill(signal);
+  };
+  for (const signal of forwardedSignals) process.on(signal, forward);
+  return () => {
+    for (const signal of forwardedSignals) process.off(signal, forward);
+  };
+}
+
+/** proc(5): after the name come state, parent, group, session, terminal, and the terminal's foreground group. */
+function inForeground(): boolean {
+  const text = readFileSync("/proc/self/stat", "latin1");
+  const [, , group, , terminal, foreground] = text.slice(text.lastIndexOf(")") + 2).split(" ");
+  return terminal !== "0" && group === foreground;
+}

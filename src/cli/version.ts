@@ -1,0 +1,21 @@
+// Which Brevet is this?
+// Asks nobody: it works where no broker runs. The broker's own version, `brevet doctor` shows.
+import { readFileSync } from "node:fs";
+import type { Command } from "commander";
+import { answering } from "./options.ts";
+import type { Common } from "./options.ts";
+import { fields, print } from "./output.ts";
+
+/** Works from src/cli/ and from dist/src/cli/. */
+function packageVersion(): string {
+  const up = import.meta.url.includes("/dist/src/") ? "../../../package.json" : "../../package.json";
+  return (JSON.parse(readFileSync(new URL(up, import.meta.url), "utf8")) as { version: string }).version;
+}
+
+export function addVersion(program: Command): void {
+  answering(program, "version", { summary: "Say which version this is", example: "brevet version" })
+    .action(async (options: Common) => {
+      const answer = { version: packageVersion(), node: process.versions.node, platform: `${process.platform}-${process.arch}` };
+      await print(options.output, answer, () => fields([["brevet", answer.version], ["node", answer.node], ["platform", answer.platform]]));
+    });
+}
