@@ -1,0 +1,250 @@
+// What is this broker, or this command, told to do?
+// This file is the manual: every key, its default and what it is for stand in the schema below.
+// Flag > environment (BREVET_…) > file > default; an unknown key or variable is refused by its name,
+// all violations at once; secrets are only ever named by the path of their file.
+// Where its sockets lie follows from it too, so every command finds the broker that it means.
+// Reading the named files, and whether an address is free, is left to the parts that use them.
+import { existsSync, readFileSync } from "node:fs";
+import { isIPv6 } from "node:net";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import * as z from "zod";
+import { absolutePath, envName, fillSections, flagName, leavesOf, override, textsFromEnv, textsFromFlags } from "./config-layers.ts";
+import { BrevetError } from "./errors.ts";
+import type { Violation } from "./errors.ts";
+import { isTaskId, parseTrustDomain } from "./identity/id.ts";
+import { check, duration, formatPath, section, text } from "./identity/schema.ts";
+import { readYaml } from "./identity/yaml.ts";
+import type { Path, YamlFile } from "./identity/yaml.ts";
+
+const minute = 60;
+const hour = 60 * minute;
+const day = 24 * hour;
+
+const count = (min: number, max: number): z.ZodInt => z.int().min(min).max(max);
+
+const trustDomain = z.string().transform((name, context) => {
+  try {
+    return parseTrustDomain(name);
+  } catch {
+    context.issues.push({ code: "custom", message: "must be 1 to 255 of a-z, 0-9, dots, dashes and underscores", input: name });
+    return z.NEVER;
+  }
+});
+
+const databaseUrl = text(2_048).refine(isPostgresUrl, { error: "must be postgres://user@host:port/database" })
+  .refine((url) => !isPostgresUrl(url) || !hasPassword(url), { error: "must not carry a password: put it into a file of its own and name that in database.passwordFile" });
+
+/** `host:port` in the file; null for `off`. */
+const httpAddress = z.string().transform((written, context): { readonly host: string; readonly port: number } | null => {
+  if (written === "off") return null;
+  const [, v6, name, port] = /^(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9.-]{1,253})):(\d{1,5})$/.exec(written) ?? [];
+  const host = v6 !== undefined && isIPv6(v6) ? v6 : name;
+  if (host !== undefined && Number(port) <= 65_535) return { host, port: Number(port) };
+  context.issues.push({ code: "custom", message: "must be host:port such as 127.0.0.1:8640 or [::1]:8640, or off", input: written });
+  return z.NEVER;
+});
+
+const schema = section({
+  dataDir: absolutePath.optional().describe(
+    "Holds everything: PostgreSQL's data, sealed keys, and the sockets. Without it: as root /var/lib/brevet with the sockets in /run/brevet, else $XDG_STATE_HOME/brevet (~/.local/state/brevet)."),
+  trustDomain: trustDomain.prefault("brevet.local").describe(
+    "The trust domain of every SPIFFE ID that is issued. Choose it once: another name is another world."),
+  database: section({
+    url: databaseUrl.optional().describe(
+      "postgres://user@host:port/database of a PostgreSQL 15 or later. Without it the broker runs its own PostgreSQL in dataDir."),
+    passwordFile: absolutePath.optional().describe("A file that holds the password of database.url, and nothing else."),
+    caFile: absolutePath.optional().describe("PEM certificates that vouch for the server of database.url; with it, TLS is required and the server's name is checked."),
+  }).prefault({}),
+  postgres: section({
+    user: text(64).optional().describe(
+      "The existing account that the broker's own PostgreSQL runs as when the broker is root. Without it: postgres if there is one, else nobody."),
+  }).prefault({}),
+  listen: section({
+    http: httpAddress.prefault("127.0.0.1:8640").describe(
+      "host:port for /livez, /readyz, /metrics and /bundle; port 0: any free one; off: none. Nobody is authenticated there: keep it on loopback or behind something."),
+  }).prefault({}),
+  admin: section({
+    uids: z.array(count(0, 0xff_ff_ff_fe)).max(1_000).default([]).describe(
+      "User IDs that may use the admin socket, besides root and the broker's own."),
+  }).prefault({}),
+  keyEncryptionKeyFile: absolutePath.optional().describe(
+    "The key that seals the signing keys. Without it: the systemd credential brevet-kek if there is one, else keys/kek in dataDir, made at the first start. Brokers on one database share it."),
+  waitForTask: duration(0, 10 * minute).prefault("30s").describe(
+    "How long a fetch of an SVID is held for a task that the caller may claim automatically, before it is refused."),
+  limits: section({
+    perUidFetchesPerSecond: count(0, 1_000_000).default(500).describe("Calls that one user ID may make in a second; 0: no limit."),
+    perUidConnections: count(0, 1_000_000).default(256).describe("Connections that one user ID may hold open; 0: no limit."),
+    perUidStreams: count(0, 1_000_000).default(16_384).describe("Streams that one user ID may hold open over all its connections; 0: no limit."),
+    maxConnections: count(1, 1_000_000).default(16_384).describe("Connections on one socket in all."),
+    maxStreamsPerConnection: count(1, 65_536).default(256).describe("Streams open at once on one connection."),
+    messageBytes: count(1_024, 4_194_304).default(65_536).describe("The largest message that a caller may send on the workload socket."),
+    metadataBytes: count(1_024, 65_536).default(8_192).describe("The largest metadata of one call."),
+    connectionIdle: duration(1, day).prefault("10m").describe("A connection without any call is closed after this."),
+  }).prefault({}),
+  authorities: section({
+    rootTtl: duration(minute, 3_650 * day).prefault("365d").describe("Life of the root authority, which signs only the signing authorities."),
+    signingTtl: duration(10, 365 * day).prefault("24h").describe("Life of an authority that signs X.509-SVIDs; the next is prepared and published before it is needed."),
+    jwtTtl: duration(10, 365 * day).prefault("24h").describe("Life of a key that signs JWT-SVIDs; likewise."),
+  }).prefault({}),
+  retention: duration(day, 3_650 * day).prefault("90d").describe(
+    "How long ended tasks, their SVIDs and log entries are kept. What a CRL or the feed still needs stays longer."),
+  log: section({
+    level: z.enum(["debug", "info", "warn", "error"]).default("info").describe("What is logged: this and worse."),
+  }).prefault({}),
+});
+
+const leaves = leavesOf(schema);
+
+type Written = z.output<typeof schema>;
+export type Config = Written & {
+  readonly dataDir: string;
+  readonly socketDir: string;
+  readonly keyEncryptionKeyFile: string;
+};
+
+export type ConfigSources = {
+  /** The YAML file's path. */
+  readonly file?: string | undefined;
+  readonly env?: NodeJS.ProcessEnv;
+  /** By key: `{ "listen.http": "off" }`, as text. */
+  readonly flags?: Readonly<Record<string, string>>;
+  readonly uid?: number | undefined;
+};
+
+export type ConfigKey = {
+  readonly key: string;
+  readonly env: string;
+  readonly flag: string;
+  /** As it would be written; empty: none. */
+  readonly default: string;
+  readonly documentation: string;
+};
+
+/** Every key, in the order of the schema. */
+export function describeConfig(): ConfigKey[] {
+  return leaves.map(({ path, type, initial, documentation }) => {
+    const shown = type === "list" && Array.isArray(initial) ? initial.join(",") : String(initial ?? "");
+    return { key: path.join("."), env: envName(path), flag: flagName(path), default: shown, documentation };
+  });
+}
+
+/** @throws BrevetError CONFIG_INVALID with every violation, each named by its key or variable and with where it stands */
+export function loadConfig(sources: ConfigSources = {}): Config {
+  const { env = process.env, uid = process.geteuid?.() } = sources;
+  const violations: Violation[] = [];
+  const yaml = sources.file === undefined ? undefined : readFile(sources.file, violations);
+  const values = yaml?.value === undefined || yaml.value === null ? {} : yaml.value;
+  const origins = new Map<string, string>();
+  fillSections(leaves, values);
+  override(values, textsFromEnv(leaves, env, violations), origins);
+  override(values, textsFromFlags(leaves, sources.flags ?? {}, violations), origins);
+
+  const { value, findings } = check(schema, values);
+  for (const { path, part, message } of findings) {
+    violations.push({ field: formatPath(path) || "the file", description: `${message}${origin(path, part, sources.file, yaml, origins)}` });
+  }
+  if (!value) throw refused(violations);
+  const config = withDefaults(value, env, uid);
+  violations.push(...contradictions(config));
+  if (violations.length > 0) throw refused(violations);
+  return config;
+}
+
+export type SocketPaths = { readonly workload: string; readonly admin: string; readonly taskDir: string };
+
+export function socketPaths(config: Pick<Config, "socketDir">): SocketPaths {
+  const within = (name: string): string => join(config.socketDir, name);
+  return { workload: within("workload.sock"), admin: within("admin.sock"), taskDir: within("t") };
+}
+
+/** A task's own socket: named by the random half of its ID, in 11 characters, since a socket's path must be short. */
+export function taskEndpointPath(taskDir: string, taskId: string): string {
+  if (!isTaskId(taskId)) throw new BrevetError("INTERNAL", "task endpoint: not a task ID");
+  const random = Buffer.from(taskId.replaceAll("-", ""), "hex").subarray(8);
+  return join(taskDir, random.toString("base64url"));
+}
+
+// Defaults that depend on the machine, and what no single key can say
+
+/** sockaddr_un holds 108 bytes, the last of them zero. */
+const maxSocketPath = 107;
+
+function withDefaults(written: Written, env: NodeJS.ProcessEnv, uid: number | undefined): Config {
+  const root = uid === 0;
+  const dataDir = written.dataDir ?? (root ? "/var/lib/brevet" : join(stateHome(env), "brevet"));
+  const socketDir = written.dataDir === undefined && root ? "/run/brevet" : dataDir;
+  return { ...written, dataDir, socketDir, keyEncryptionKeyFile: written.keyEncryptionKeyFile ?? credential(env) ?? join(dataDir, "keys", "kek") };
+}
+
+/** XDG Base Directory Specification: a relative path there is to be ignored. */
+function stateHome(env: NodeJS.ProcessEnv): string {
+  const named = env["XDG_STATE_HOME"];
+  if (named?.startsWith("/")) return named;
+  return join(env["HOME"] || homedir(), ".local", "state");
+}
+
+function credential(env: NodeJS.ProcessEnv): string | undefined {
+  const directory = env["CREDENTIALS_DIRECTORY"];
+  const file = directory?.startsWith("/") ? join(directory, "brevet-kek") : undefined;
+  return file !== undefined && existsSync(file) ? file : undefined;
+}
+
+function contradictions(config: Config): Violation[] {
+  const found: Violation[] = [];
+  const { workload, admin, taskDir } = socketPaths(config);
+  const longest = [workload, admin, join(taskDir, "x".repeat(11))].reduce((a, b) => Buffer.byteLength(b) > Buffer.byteLength(a) ? b : a);
+  const bytes = Buffer.byteLength(longest);
+  if (bytes > maxSocketPath) {
+    found.push({ field: "dataDir", description: `the socket path ${longest} has ${bytes} bytes, and a socket's path at most ${maxSocketPath}: choose a shorter one (BREVET_DATA_DIR)` });
+  }
+  if (config.authorities.signingTtl > config.authorities.rootTtl) {
+    found.push({ field: "authorities.signingTtl", description: "must not be longer than authorities.rootTtl" });
+  }
+  for (const key of ["passwordFile", "caFile"] as const) {
+    if (config.database[key] !== undefined && config.database.url === undefined) {
+      found.push({ field: `database.${key}`, description: "means nothing without database.url" });
+    }
+  }
+  return found;
+}
+
+function isPostgresUrl(text: string): boolean {
+  return URL.canParse(text) && ["postgres:", "postgresql:"].includes(new URL(text).protocol);
+}
+
+function hasPassword(text: string): boolean {
+  const url = new URL(text);
+  return url.password !== "" || [...url.searchParams.keys()].some((key) => /password/i.test(key));
+}
+
+// What was written where
+
+function readFile(path: string, violations: Violation[]): YamlFile | undefined {
+  let content: string;
+  try {
+    content = readFileSync(path, "utf8");
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? "unreadable";
+    throw new BrevetError("CONFIG_INVALID", `the configuration file ${path} can't be read: ${code}`, { cause: error, violations: [{ field: "config", description: `${path}: ${code}` }] });
+  }
+  const yaml = readYaml({ name: path, text: content });
+  for (const { line, column, message } of yaml.problems) violations.push({ field: "the file", description: `${message} (${path}:${line}:${column})` });
+  return yaml;
+}
+
+/** ` (brevet.yaml:3:5)`, or the variable or flag that the value came from. */
+function origin(path: Path, part: "key" | "value", file: string | undefined, yaml: YamlFile | undefined, origins: ReadonlyMap<string, string>): string {
+  for (let length = path.length; length > 0; length--) {
+    const named = origins.get(path.slice(0, length).join("."));
+    if (named !== undefined) return ` (${named})`;
+  }
+  if (yaml === undefined || file === undefined) return "";
+  const { line, column } = yaml.place(path, part);
+  return ` (${file}:${line}:${column})`;
+}
+
+function refused(violations: readonly Violation[]): BrevetError {
+  const list = violations.map(({ field, description }) => `${field}: ${description}`);
+  return new BrevetError("CONFIG_INVALID", `configuration: ${list.join("; ")}`, { violations });
+}
