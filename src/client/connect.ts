@@ -182,8 +182,8 @@ export async function follow<T>(
     let ended: BrevetError | undefined;
     try {
       for await (const message of open(signal)) {
-        delay = firstDelay;
         on.message(message);
+        delay = firstDelay;
       }
     } catch (error) {
       if (signal.aborted) return;

@@ -1,0 +1,25 @@
+// What does `import { … } from "brevet"` offer?
+// Three things: Verifier for services, WorkloadSource for agents and services, Tasks for
+// orchestrators; with the types of their answers and the one class of error. Nothing else is public.
+// It runs wherever Node does, and needs no database.
+export { BrevetError } from "./errors.ts";
+export type { ErrorCode, Violation } from "./errors.ts";
+export type { Duration } from "./identity/duration.ts";
+export type { Bind, Scope, TaskBinding, TaskState } from "./identity/task.ts";
+
+// services
+export { Verifier } from "./verify/verifier.ts";
+export type { CheckOptions, VerifierOptions } from "./verify/verifier.ts";
+export type { Accepted, Kind, Refused, Verdict } from "./verify/verdict.ts";
+export { agentIs, allOf, anyAgent, onBehalfOf, oneOf, serviceIs, taskIs } from "./verify/authorize.ts";
+export type { Authorizer } from "./verify/authorize.ts";
+export { MtlsAgent, callerOf, connectMtls, createHttpsServer, createMtlsServer } from "./verify/tls.ts";
+export type { MtlsOptions } from "./verify/tls.ts";
+
+// agents
+export { WorkloadSource } from "./client/source.ts";
+export type { ClaimOptions, SourceOptions, X509Identity } from "./client/source.ts";
+
+// orchestrators
+export { Task, Tasks } from "./client/tasks.ts";
+export type { ListOptions, OpenOptions } from "./client/tasks.ts";

@@ -1,0 +1,208 @@
+// Which tasks' SVIDs must not be accepted, and how sure are we of that now?
+// The view never goes back: a lower sequence of the same feed is refused, an epoch only rises, and
+// another feed's ID empties it until that feed's snapshot is complete. It is fresh only while signs
+// of life whose `as_of` advances keep coming; silence, replay and a frozen broker all make it stale.
+// DESIGN: "Feed", "Verifier". Threats T14 (starved) and T15 (rolled back).
+// What is done with the answer is verifier.ts's and live.ts's business.
+import { EventEmitter } from "node:events";
+import { BrevetError, asBrevetError } from "../errors.ts";
+import { follow } from "../client/connect.ts";
+import type { FeedMessage__Output } from "../generated/brevet/v1/FeedMessage.ts";
+import type { Revocation__Output } from "../generated/brevet/v1/Revocation.ts";
+
+export type WatchFeed = (
+  request: { readonly feedId: string; readonly afterSequence: number },
+  options: { readonly signal: AbortSignal },
+) => AsyncIterable<FeedMessage__Output>;
+
+type Events = { revoked: [task: string, epoch: number]; fresh: []; stale: [] };
+type Entry = { readonly epoch: number; readonly until: number };
+
+/** No SVID outlives `until`; our clock and PostgreSQL's may differ. Seconds. */
+const margin = 60;
+/** How much faster than PostgreSQL's our monotonic clock may run. */
+const drift = 0.001;
+const longestTask = 256;
+
+/**
+ * `revoked`: SVIDs of this task below this epoch are dead from now on. `fresh`, `stale`: the view
+ * became trustworthy, or ceased to be.
+ */
+export class FeedView extends EventEmitter<Events> {
+  readonly #watch: WatchFeed;
+  readonly maxStalenessMs: number;
+  /** Task → revocation, in order of arrival, so that what expires first stands about first. */
+  #entries = new Map<string, Entry>();
+  #feedId = "";
+  #sequence = 0;
+  #complete = false;
+  /** The latest `as_of`, and when it came. Times here are milliseconds of the monotonic clock. */
+  #asOf = 0;
+  #heardAt = 0;
+  /** The view held all that was true at this instant. */
+  #freshAt = Number.NEGATIVE_INFINITY;
+  #askedAt: number | undefined;
+  /** The least that ever lay between an `as_of` and its arrival, on this connection. */
+  #lag = Number.POSITIVE_INFINITY;
+  #wasFresh = false;
+  #timer: NodeJS.Timeout | undefined;
+  #failure: BrevetError | undefined;
+
+  constructor(watch: WatchFeed, maxStalenessMs: number) {
+    super();
+    this.#watch = watch;
+    this.maxStalenessMs = maxStalenessMs;
+  }
+
+  /** SVIDs of the task below this are revoked; 0 for a task that the feed says nothing of. */
+  epochOf(task: string): number {
+    return this.#entries.get(task)?.epoch ?? 0;
+  }
+
+  /** A whole snapshot of one feed, and a sign of life since, were received. */
+  get ready(): boolean {
+    return this.#complete && this.#asOf > 0;
+  }
+
+  get fresh(): boolean {
+    return this.ready && this.silentMs <= this.maxStalenessMs;
+  }
+
+  /** For how long the view may have missed something. */
+  get silentMs(): number {
+    return performance.now() - this.#freshAt;
+  }
+
+  /** The later of our clock and PostgreSQL's: a slow clock must not revive what expired. Unix ms. */
+  now(): number {
+    return Math.max(Date.now(), this.#asOf + (performance.now() - this.#heardAt) * (1 - drift));
+  }
+
+  get sequence(): number {
+    return this.#sequence;
+  }
+
+  /** How many revocations are held. */
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /** Why the feed can't be followed at all, e.g. UNIMPLEMENTED. */
+  get failure(): BrevetError | undefined {
+    return this.#failure;
+  }
+
+  /** Follows the feed until `signal` aborts. A feed that went silent is asked anew. */
+  async run(signal: AbortSignal): Promise<void> {
+    let connection = new AbortController();
+    const silent = (): void => {
+      this.#noticeStale();
+      connection.abort(new BrevetError("VERIFY_STALE", "the feed is silent"));
+    };
+    const open = (stop: AbortSignal): AsyncIterable<FeedMessage__Output> => {
+      connection = new AbortController();
+      this.#askedAt = performance.now();
+      this.#lag = Number.POSITIVE_INFINITY;
+      this.#arm(silent, this.#askedAt);
+      const request = { feedId: this.#complete ? this.#feedId : "", afterSequence: this.#complete ? this.#sequence : 0 };
+      return this.#watch(request, { signal: AbortSignal.any([stop, connection.signal]) });
+    };
+    const message = (received: FeedMessage__Output): void => {
+      this.#take(received);
+      this.#arm(silent, Math.max(this.#freshAt, this.#askedAt ?? this.#freshAt));
+    };
+    try {
+      await follow(open, { message, lost: () => true }, signal);
+    } catch (error) {
+      this.#failure = asBrevetError(error);
+    } finally {
+      clearTimeout(this.#timer);
+    }
+  }
+
+  /** The timer only tells; `fresh` is computed whenever it is asked. It does not keep the process alive. */
+  #arm(silent: () => void, since: number): void {
+    clearTimeout(this.#timer);
+    const left = since + this.maxStalenessMs - performance.now();
+    this.#timer = setTimeout(silent, Math.max(left, 0) + 1).unref();
+  }
+
+  #noticeStale(): void {
+    if (!this.#wasFresh || this.fresh) return;
+    this.#wasFresh = false;
+    this.emit("stale");
+  }
+
+  #take(message: FeedMessage__Output): void {
+    check(message);
+    if (message.feedId !== this.#feedId) this.#begin(message.feedId);
+    if (!this.#complete && !message.snapshot) throw refused("began without its snapshot");
+    if (message.complete && message.sequence < this.#sequence) throw refused("went back to an earlier sequence");
+    for (const revocation of message.revocations) this.#apply(revocation);
+    if (!message.complete) return;
+    this.#sequence = message.sequence;
+    this.#complete = true;
+    if (message.asOf > this.#asOf) this.#heard(message.asOf);
+  }
+
+  /** Another history: nothing that is known counts, and only its snapshot may begin it. */
+  #begin(feedId: string): void {
+    this.#entries = new Map();
+    this.#complete = false;
+    this.#sequence = 0;
+    this.#asOf = 0;
+    this.#feedId = feedId;
+  }
+
+  #apply({ task, epoch, until }: Revocation__Output): void {
+    const known = this.#entries.get(task);
+    if (known !== undefined && known.epoch >= epoch) return;
+    this.#entries.delete(task);
+    this.#entries.set(task, { epoch, until: Math.max(until, known?.until ?? 0) });
+    this.emit("revoked", task, epoch);
+  }
+
+  /**
+   * A sign of life. What it says was true when the primary was read: for the first one of a connection
+   * not before we asked, for others `as_of` later, so that messages that lay in a buffer while
+   * this process (or the wire) slept are as old as they are.
+   */
+  #heard(asOf: number): void {
+    const now = performance.now();
+    this.#lag = Math.min(now - asOf, this.#lag + (now - this.#heardAt) * drift);
+    this.#freshAt = this.#askedAt ?? Math.max(this.#freshAt, asOf + this.#lag);
+    this.#askedAt = undefined;
+    this.#asOf = asOf;
+    this.#heardAt = now;
+    this.#forgetExpired();
+    if (this.#wasFresh || !this.fresh) return;
+    this.#wasFresh = true;
+    this.emit("fresh");
+  }
+
+  #forgetExpired(): void {
+    const dead = this.#asOf / 1_000 - margin;
+    for (const [task, { until }] of this.#entries) {
+      if (until >= dead) return;
+      this.#entries.delete(task);
+    }
+  }
+}
+
+function check({ feedId, revocations, sequence, asOf, complete }: FeedMessage__Output): void {
+  if (feedId === "") throw refused("has no ID");
+  if (!isCount(sequence) || !isCount(asOf)) throw refused("has a number out of range");
+  for (const { task, epoch, sequence: own, until } of revocations) {
+    if (task === "" || task.length > longestTask) throw refused("names no task");
+    if (!isCount(epoch) || !isCount(own) || !isCount(until)) throw refused("has a number out of range");
+    if (complete && own > sequence) throw refused("holds what lies beyond its own sequence");
+  }
+}
+
+function isCount(value: number): boolean {
+  return Number.isSafeInteger(value) && value >= 0;
+}
+
+function refused(why: string): BrevetError {
+  return new BrevetError("VERIFY_MALFORMED", `the feed ${why}`);
+}

@@ -1,0 +1,84 @@
+// What does a verifier answer?
+// Either a caller, with all that its SVID proves, or a refusal with one reason of the closed list:
+// never both, never neither. Who the caller is comes from the SPIFFE ID, and the task binding in the
+// SVID must say the same.
+// How the SVID was proved genuine is x509.ts's and jwt.ts's business, its epoch verifier.ts's.
+import { BrevetError } from "../errors.ts";
+import type { ErrorCode } from "../errors.ts";
+import { isTaskId, parseBrevetId } from "../identity/id.ts";
+import type { TaskBinding } from "../identity/task.ts";
+
+export type Accepted = {
+  readonly accepted: true;
+  readonly spiffeId: string;
+  /** The agent's name in the catalog; null for a service. */
+  readonly agent: string | null;
+  /** The service's name in the catalog; null for an agent. */
+  readonly service: string | null;
+  /** The task's ID; of a service `service/<name>`. */
+  readonly task: string;
+  /** The SVID's: the task's at least, as far as the feed knows. */
+  readonly epoch: number;
+  /** The attested process, tree or cgroup that holds the task. */
+  readonly instance: string;
+  /** Digest of the task's context, lower-case hex SHA-256. */
+  readonly context: string;
+  /** JWT-SVIDs: for whom the token is. */
+  readonly audience?: readonly string[];
+  /** The person the task is for, if its orchestrator named one. JWT-SVIDs only. */
+  readonly onBehalfOf?: string;
+  readonly expiresAt: Date;
+};
+
+export type Refused = {
+  readonly accepted: false;
+  readonly reason: ErrorCode;
+  /** For the service's log; may name IDs, never holds the SVID. */
+  readonly message: string;
+  /** What the SVID claims, once its signature was good. */
+  readonly spiffeId?: string;
+  readonly task?: string;
+};
+
+export type Verdict = Accepted | Refused;
+export type Kind = "agent" | "service";
+
+/** A genuine SVID of either kind. */
+export type Genuine = {
+  readonly spiffeId: string;
+  readonly binding: TaskBinding | null;
+  readonly expiresAt: Date;
+  readonly audience?: readonly string[];
+};
+
+/** Throws VERIFY_NOT_AN_AGENT for who is not wanted here, VERIFY_MALFORMED where ID and binding differ. */
+export function identify(svid: Genuine, accept: readonly Kind[]): Accepted {
+  const id = parseBrevetId(svid.spiffeId);
+  if (id.kind !== "agent" && id.kind !== "service") throw unwanted(svid.spiffeId, accept);
+  if (!accept.includes(id.kind)) throw unwanted(svid.spiffeId, accept);
+  const { binding } = svid;
+  if (binding === null) throw new BrevetError("VERIFY_MALFORMED", `${svid.spiffeId}: the SVID carries no task binding`);
+  const named = id.kind === "service" ? `service/${id.service}` : id.task;
+  // Only a token for an audience that wants exact matches leaves the task to its claim.
+  const inClaimOnly = named === undefined && svid.audience !== undefined && isTaskId(binding.task);
+  if (named !== binding.task && !inClaimOnly) {
+    throw new BrevetError("VERIFY_MALFORMED", `${svid.spiffeId}: the SVID's task binding names another task`);
+  }
+  return {
+    accepted: true,
+    spiffeId: svid.spiffeId,
+    agent: id.kind === "agent" ? id.agent : null,
+    service: id.kind === "service" ? id.service : null,
+    task: binding.task,
+    epoch: binding.epoch,
+    instance: binding.instance,
+    context: binding.context,
+    ...(svid.audience && { audience: svid.audience }),
+    ...(binding.onBehalfOf !== undefined && { onBehalfOf: binding.onBehalfOf }),
+    expiresAt: svid.expiresAt,
+  };
+}
+
+function unwanted(spiffeId: string, accept: readonly Kind[]): BrevetError {
+  return new BrevetError("VERIFY_NOT_AN_AGENT", `${spiffeId}: accepted here is only: ${accept.join(", ")}`);
+}

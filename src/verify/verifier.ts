@@ -1,0 +1,182 @@
+// May this SVID be accepted now?
+// Only if signature, times and ID are good, and its epoch is not below the feed's for its task, and the
+// view of the feed is fresh. Every answer is given at once from what is held; whatever goes wrong in
+// reaching it, the answer is a refusal. Without the broker that is "not ready", later "stale".
+// DESIGN: "Verifier"; JWT-SVID section 4, X509-SVID section 5. Threats T14, T15, T24-T28.
+// The parts are x509.ts, jwt.ts, feed.ts, bundles.ts; connections live.ts and tls.ts.
+import { createHash } from "node:crypto";
+import type { Duplex } from "node:stream";
+import { BrevetError, asBrevetError, invalid } from "../errors.ts";
+import { connect } from "../client/connect.ts";
+import type { Connection } from "../client/connect.ts";
+import { parseDuration } from "../identity/duration.ts";
+import type { Duration } from "../identity/duration.ts";
+import type { Authorizer } from "./authorize.ts";
+import { BundleView } from "./bundles.ts";
+import { FeedView } from "./feed.ts";
+import { verifyJwt } from "./jwt.ts";
+import { LiveConnections } from "./live.ts";
+import { identify } from "./verdict.ts";
+import type { Accepted, Genuine, Kind, Verdict } from "./verdict.ts";
+import { verifyX509 } from "./x509.ts";
+
+export type VerifierOptions = {
+  /** `unix:///…`; default SPIFFE_ENDPOINT_SOCKET. */
+  readonly address?: string;
+  /** Our own names, one of which a JWT-SVID must be for. Each call may give others. */
+  readonly audience?: string | readonly string[];
+  /** How old the view of revocations may be. Default `10s`: for how long, at worst, a dead SVID still passes. */
+  readonly maxStaleness?: Duration;
+  /**
+   * What to do when it is older. Default `refuse`. `acceptIssuedBefore`: SVIDs that were accepted here
+   * before the silence pass for this long more, and connections stay open as long.
+   */
+  readonly onStale?: "refuse" | { readonly acceptIssuedBefore: Duration };
+  /** Who may be accepted at all. Default: agents only. */
+  readonly accept?: readonly Kind[];
+  /** Whose SVIDs. Default: the broker's own, as long as it hands out one bundle only. */
+  readonly trustDomain?: string;
+};
+
+export type CheckOptions = {
+  readonly accept?: readonly Kind[];
+  /** Default: whoever is accepted. Refuses with VERIFY_NOT_AUTHORIZED. */
+  readonly authorize?: Authorizer;
+};
+
+const mostSeen = 10_000;
+
+/** Judges SVIDs for one service. Runs until `close()`; may be made before the broker is up. */
+export class Verifier {
+  readonly feed: FeedView;
+  readonly bundles = new BundleView();
+  readonly #options: VerifierOptions;
+  readonly #graceMs: number;
+  readonly #connection: Connection;
+  readonly #live: LiveConnections;
+  readonly #stop = new AbortController();
+  /** Resolves when either stream has ended for good. */
+  readonly #stopped: Promise<unknown>;
+  /** Digests of SVIDs accepted while the view was fresh, the oldest first. */
+  readonly #seen = new Set<string>();
+
+  constructor(options: VerifierOptions = {}) {
+    const { maxStaleness = "10s", onStale = "refuse" } = options;
+    this.#options = options;
+    this.#graceMs = onStale === "refuse" ? 0 : parseDuration(onStale.acceptIssuedBefore, "onStale.acceptIssuedBefore");
+    this.#connection = connect(options);
+    this.feed = new FeedView(this.#connection.feed.watch, parseDuration(maxStaleness, "maxStaleness"));
+    this.#live = new LiveConnections(this.feed, this.#graceMs);
+    const { signal } = this.#stop;
+    this.#stopped = Promise.race([this.feed.run(signal), this.bundles.run(this.#connection.workload, signal)]);
+  }
+
+  /** Resolves when verdicts can be given; a service that starts before its broker need not wait for it. Throws what keeps it from ever being so. */
+  async ready(signal?: AbortSignal): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      const settle = (): void => {
+        const failure = this.feed.failure ?? this.bundles.failure;
+        if (!this.#isReady && !failure && !signal?.aborted && !this.#stop.signal.aborted) return;
+        this.feed.off("fresh", settle);
+        this.bundles.off("update", settle);
+        signal?.removeEventListener("abort", settle);
+        if (this.#isReady) resolve();
+        else reject(failure ?? signal?.reason ?? new BrevetError("WRONG_STATE", "the verifier was closed"));
+      };
+      this.feed.on("fresh", settle);
+      this.bundles.on("update", settle);
+      signal?.addEventListener("abort", settle);
+      void this.#stopped.then(settle);
+      settle();
+    });
+  }
+
+  /** `token`: JWS compact, without `Bearer`. Throws only where no audience is given, here or in the constructor. */
+  jwt(token: string, options: CheckOptions & { readonly audience?: string | readonly string[] } = {}): Verdict {
+    const given = options.audience ?? this.#options.audience ?? [];
+    const audiences = typeof given === "string" ? [given] : given;
+    if (audiences.length === 0) throw invalid([{ field: "audience", description: "say what this service is called in JWT-SVIDs" }]);
+    return this.#judge(token, options, (now) => {
+      return verifyJwt(token, (td) => (this.#isOurs(td) ? this.bundles.jwt(td) : undefined), audiences, now);
+    });
+  }
+
+  /** `chain`: DER certificates, leaf first, concatenated; that its holder has the key is for TLS to prove (tls.ts). */
+  x509(chain: Buffer, options: CheckOptions = {}): Verdict {
+    return this.#judge(chain, options, (now) => {
+      const svid = verifyX509(chain, (td) => (this.#isOurs(td) ? this.bundles.x509(td) : undefined), now);
+      return { spiffeId: svid.spiffeId, binding: svid.binding, expiresAt: svid.notAfter };
+    });
+  }
+
+  /** Destroys `socket` as soon as its caller must not be accepted any more; false if that is so already. */
+  guard(socket: Duplex, caller: Accepted): boolean {
+    return this.#live.guard(socket, caller);
+  }
+
+  /** PEM of the CAs that callers' chains must lead to, for the handshake itself. Empty while none is known. */
+  get authorities(): string[] {
+    return (this.bundles.x509(this.#trustDomain ?? "") ?? []).map(({ openssl }) => openssl.toString());
+  }
+
+  /** Stops listening to the broker: every verdict is a refusal from now on, every guarded socket is cut. */
+  close(): void {
+    this.#stop.abort();
+    this.#connection.close();
+    this.#live.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  get #isReady(): boolean {
+    return this.bundles.ready && this.feed.fresh && !this.#stop.signal.aborted;
+  }
+
+  /** Revocations of other trust domains are not in our feed: their SVIDs can't be accepted on its word. */
+  #isOurs(trustDomain: string): boolean {
+    return trustDomain === this.#trustDomain;
+  }
+
+  get #trustDomain(): string | undefined {
+    const [only, ...others] = this.bundles.trustDomains;
+    return this.#options.trustDomain ?? (others.length === 0 ? only : undefined);
+  }
+
+  #judge(evidence: string | Buffer, options: CheckOptions, verify: (now: number) => Genuine): Verdict {
+    let svid: Genuine | undefined;
+    try {
+      if (this.#stop.signal.aborted) throw new BrevetError("VERIFY_NOT_READY", "the verifier was closed");
+      if (!this.bundles.ready || !this.feed.ready) throw new BrevetError("VERIFY_NOT_READY", "the broker was not heard yet");
+      svid = verify(this.feed.now());
+      const caller = identify(svid, options.accept ?? this.#options.accept ?? ["agent"]);
+      this.#mustBeAlive(caller, evidence);
+      const answer = options.authorize?.(caller) ?? true;
+      if (answer !== true) throw new BrevetError("VERIFY_NOT_AUTHORIZED", answer);
+      return caller;
+    } catch (error) {
+      const { code: reason, message } = asBrevetError(error);
+      const task = svid?.binding?.task;
+      return { accepted: false, reason, message, ...(svid && { spiffeId: svid.spiffeId }), ...(task && { task }) };
+    }
+  }
+
+  #mustBeAlive({ task, epoch }: Accepted, evidence: string | Buffer): void {
+    const revoked = this.feed.epochOf(task);
+    if (revoked > epoch) throw new BrevetError("VERIFY_REVOKED", `task ${task}: epoch ${epoch} is revoked, below ${revoked}`);
+    const digest = this.#graceMs === 0 ? "" : createHash("sha256").update(evidence).digest("base64");
+    if (this.feed.fresh) {
+      if (digest !== "") this.#remember(digest);
+      return;
+    }
+    const tolerated = this.feed.silentMs <= this.feed.maxStalenessMs + this.#graceMs && this.#seen.has(digest);
+    if (!tolerated) throw new BrevetError("VERIFY_STALE", `revocations were last heard of ${Math.round(this.feed.silentMs / 1_000)} s ago`);
+  }
+
+  #remember(digest: string): void {
+    const [oldest] = this.#seen;
+    if (this.#seen.size >= mostSeen && oldest !== undefined) this.#seen.delete(oldest);
+    this.#seen.add(digest);
+  }
+}
