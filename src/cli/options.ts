@@ -22,16 +22,16 @@ export function group(parent: Command, name: string, about: Description): Comman
 /** A command that does something, and where its broker is. */
 export function command(parent: Command, usage: string, about: Description): Command {
   return described(parent.command(usage), about)
-    .option("--socket <path>", "workload socket (default: SPIFFE_ENDPOINT_SOCKET, else the data directory's)")
-    .option("--admin-socket <path>", "admin socket (default: the data directory's)");
+    .addOption(common("--socket <path>", "workload socket (default: SPIFFE_ENDPOINT_SOCKET, else the data directory's)"))
+    .addOption(common("--admin-socket <path>", "admin socket (default: the data directory's)"));
 }
 
 /** The same, with an answer to print. */
 export function answering(parent: Command, usage: string, about: Description): Command {
-  return command(parent, usage, about).addOption(
-    new Option("-o, --output <format>", "how to print").choices(formats).default("table"),
-  );
+  return command(parent, usage, about).addOption(common("-o, --output <format>", "how to print").choices(formats).default("table"));
 }
+
+const common = (flags: string, description: string): Option => new Option(flags, description).helpGroup("Common options:");
 
 export function described(made: Command, { summary, more, example }: Description): Command {
   return made

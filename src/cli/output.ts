@@ -38,7 +38,7 @@ export function painter(stream: { isTTY?: boolean } = process.stdout, env = proc
 
 const stateStyles: Readonly<Record<string, Style>> = {
   active: "green", ready: "yellow", closed: "dim", aborted: "red", expired: "dim",
-  granted: "green", denied: "red", ok: "green", warn: "yellow", fail: "red",
+  granted: "green", denied: "red", accepted: "green", refused: "red", ok: "green", warn: "yellow", fail: "red",
 };
 
 // Time

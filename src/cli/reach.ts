@@ -42,12 +42,17 @@ export async function probe(path: string): Promise<string> {
   });
 }
 
-/** Asks as any process may. */
-export async function asCaller<T>(where: Where, ask: (broker: Connection) => Promise<T>): Promise<T> {
+/** `unix:///…` of a workload socket that answers. */
+export async function callerAddress(where: Where): Promise<string> {
   const { workload } = await sockets(where);
   const answer = await probe(workload);
   if (answer !== "open") throw unreachable([[workload, answer]]);
-  return await talk(workload, ask);
+  return `unix://${workload}`;
+}
+
+/** Asks as any process may. */
+export async function asCaller<T>(where: Where, ask: (broker: Connection) => Promise<T>): Promise<T> {
+  return await talk(await callerAddress(where), ask);
 }
 
 /** Asks as an administrator. */
@@ -55,22 +60,22 @@ export async function asAdmin<T>(where: Where, ask: (broker: Connection) => Prom
   const { admin } = await sockets(where);
   const answer = await probe(admin);
   if (answer !== "open") throw unreachable([[admin, answer]]);
-  return await talk(admin, ask);
+  return await talk(`unix://${admin}`, ask);
 }
 
 /** Asks as an administrator, or as an opener. */
 export async function asOpener<T>(where: Where, ask: (broker: Connection) => Promise<T>): Promise<T> {
   const { workload, admin } = await sockets(where);
   const adminAnswer = await probe(admin);
-  if (adminAnswer === "open") return await talk(admin, ask);
+  if (adminAnswer === "open") return await talk(`unix://${admin}`, ask);
   const answer = await probe(workload);
-  if (answer === "open") return await talk(workload, ask);
+  if (answer === "open") return await talk(`unix://${workload}`, ask);
   throw unreachable([[admin, adminAnswer], [workload, answer]]);
 }
 
-async function talk<T>(path: string, ask: (broker: Connection) => Promise<T>): Promise<T> {
+async function talk<T>(address: string, ask: (broker: Connection) => Promise<T>): Promise<T> {
   const { connect } = await import("../client/connect.ts");
-  const broker = connect({ address: `unix://${path}` });
+  const broker = connect({ address });
   try {
     return await ask(broker);
   } finally {

@@ -8,6 +8,7 @@ import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { constants } from "node:os";
+import { Option } from "commander";
 import type { Command } from "commander";
 import type { Connection } from "../client/connect.ts";
 import { BrevetError, asBrevetError } from "../errors.ts";
@@ -20,7 +21,6 @@ import type { Common } from "./options.ts";
 import { safe } from "./output.ts";
 import { endTree, signalOne } from "./process-tree.ts";
 import { asCaller, asOpener } from "./reach.ts";
-import { taskEnd } from "./run-watch.ts";
 import { about, taskRef } from "./target.ts";
 import { openFlags, openRequest, readTicket } from "./task.ts";
 import type { OpenFlags } from "./task.ts";
@@ -37,8 +37,9 @@ export function addRun(program: Command): void {
     .option("--task <task>", "a task that is open already")
     .option("--agent <name>", "open a task for this agent"))
     .option("--ticket-file <file>", "with --task: its ticket (-: standard input)")
-    .option("--grace <duration>", "between SIGTERM and SIGKILL", duration, 10)
+    .addOption(new Option("--grace <duration>", "between SIGTERM and SIGKILL").argParser(duration).default(10, "10s"))
     .argument("<command...>", "after --: the command and its arguments")
+    .passThroughOptions()
     .action(async (argv: readonly string[], flags: Flags) => {
       if ((flags.task === undefined) === (flags.agent === undefined)) throw usageError("give --task or --agent");
       const ticket = flags.ticketFile === undefined ? "" : readTicket(flags.ticketFile);
@@ -60,7 +61,7 @@ type Run = {
 type Target = Pick<Task__Output, "id" | "ticket" | "endpoint">;
 
 async function run(options: Run): Promise<number> {
-  const { setChildSubreaper } = await import("../kernel.ts");
+  const [{ setChildSubreaper }, { taskEnd }] = await Promise.all([import("../kernel.ts"), import("./run-watch.ts")]);
   setChildSubreaper();
   const task = await findOrOpen(options);
   const endpoint = task.endpoint || (await endpointOf(task.id));
@@ -69,7 +70,7 @@ async function run(options: Run): Promise<number> {
   const forwarded = forwardSignals(child);
   try {
     const refusal = await bind(options, task, endpoint, child).catch((error: unknown) => asBrevetError(error));
-    if (refusal === undefined) return await together(options, task, child, ended);
+    if (refusal === undefined) return await together(options, { task, child, ended, taskEnd });
     child.kill("SIGKILL");
     const exit = await ended;
     // A command may be over before it could be stopped: then it needed no task, and says itself how it went.
@@ -84,8 +85,15 @@ async function run(options: Run): Promise<number> {
   }
 }
 
+type Bound = {
+  readonly task: Target;
+  readonly child: ChildProcess;
+  readonly ended: Promise<Exit>;
+  readonly taskEnd: typeof import("./run-watch.ts").taskEnd;
+};
+
 /** The task ends, or the command does: the other follows, and then all that the command left behind. */
-async function together(options: Run, task: Target, child: ChildProcess, ended: Promise<Exit>): Promise<number> {
+async function together(options: Run, { task, child, ended, taskEnd }: Bound): Promise<number> {
   const watching = new AbortController();
   const graceMs = options.flags.grace * 1000;
   const claim = { task: task.id, ticket: options.ticket || task.ticket, pid: child.pid ?? 0 };

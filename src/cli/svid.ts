@@ -39,7 +39,7 @@ function addX509(svid: Command): void {
     .addOption(new Option("--format <format>", "what to write").choices(["pem", "p12"]).default("pem"))
     .option("--out <path>", "a folder (ends in /, or is one) or a file to write, mode 0600")
     .option("--password-file <file>", "p12: its password (default: one is made and written beside it, as FILE.password)")
-    .option("--timeout <duration>", "how long to wait for the first SVID", duration, 30)
+    .addOption(new Option("--timeout <duration>", "how long to wait for the first SVID").argParser(duration).default(40, "40s"))
     .action(async (flags: X509Flags) => {
       if (flags.format === "p12" && flags.out === undefined) throw usageError("--format p12 needs --out");
       if (flags.passwordFile !== undefined && flags.format !== "p12") throw usageError("--password-file goes with --format p12");
@@ -117,7 +117,7 @@ function addJwt(svid: Command): void {
   answering(svid, "jwt", { summary: "Fetch JWT-SVIDs of this process, one for each of its tasks", example: "brevet svid jwt --audience crm" })
     .requiredOption("--audience <name>", "who is to accept it (repeatable)", collect)
     .option("--spiffe-id <id>", "only the one of this identity")
-    .option("--timeout <duration>", "how long to wait", duration, 30)
+    .addOption(new Option("--timeout <duration>", "how long to wait").argParser(duration).default(40, "40s"))
     .action(async (flags: Common & { audience: readonly string[]; spiffeId?: string; timeout: number }) => {
       const request = { audience: [...flags.audience], spiffeId: flags.spiffeId ?? "" };
       const answer = await asCaller(flags, (broker) => broker.workload.fetchJWTSVID(request, { timeoutMs: flags.timeout * 1000 }));

@@ -1,0 +1,303 @@
+// Does the command line keep its rules, before any broker is asked?
+// The help of every command, mistakes in typing, what reaches a terminal, which words name a task, and
+// how a tree of processes ends: real command lines and real processes, no broker.
+// What the commands do with a broker is cli-broker.test.ts's business.
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { CommanderError } from "commander";
+import type { Command } from "commander";
+import { afterAll, describe, expect, test } from "vitest";
+import { failureText } from "../src/cli/failure.ts";
+import { duration, pair, pairsOf, since } from "../src/cli/options.ts";
+import { fields, jsonText, painter, plain, relative, safe, short, table, when, yamlText } from "../src/cli/output.ts";
+import { descendants, endTree } from "../src/cli/process-tree.ts";
+import { commandsOf, program } from "../src/cli/program.ts";
+import { about, taskRef } from "../src/cli/target.ts";
+import { BrevetError, invalid, notFound } from "../src/errors.ts";
+import { parse } from "yaml";
+
+const folder = mkdtempSync(join(tmpdir(), "brevet-cli-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const bin = new URL("../bin/brevet.js", import.meta.url).pathname;
+const clean = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(BREVET_|SPIFFE_|NO_COLOR|FORCE_COLOR)/.test(name)));
+
+function brevet(...args: string[]): { code: number | null; stdout: string; stderr: string } {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [bin, ...args], {
+    encoding: "utf8", input: "", env: { ...clean, BREVET_DATA_DIR: join(folder, "none") },
+  });
+  return { code: status, stdout, stderr };
+}
+
+const commands = commandsOf(program((error) => {
+  throw error;
+}));
+const actions = commands.filter(([command]) => command.commands.length === 0);
+
+function commandOf(path: string): Command {
+  return commands.find(([, known]) => known === path)?.[0] ?? expect.unreachable(path);
+}
+
+function helpOf(command: Command): string {
+  let text = "";
+  command.configureOutput({ writeOut: (written) => (text += written) });
+  command.outputHelp();
+  return text;
+}
+
+describe("the help of", () => {
+  test.each(commands.map(([, path]) => path))("%s has one example, which is a command that exists", (path) => {
+    const help = helpOf(commandOf(path));
+    const examples = help.match(/^ {2}\$ .*$/gm) ?? [];
+    expect(help.match(/^Example:$/gm)).toHaveLength(1);
+    expect(examples).toHaveLength(1);
+    const words: string[] = (examples[0]?.match(/\$ (.*?)(?: > \S+)?$/)?.[1] ?? "").match(/"[^"]*"|\S+/g) ?? [];
+    const [found] = commands.filter(([, path]) => words.join(" ").startsWith(path)).sort((a, b) => b[1].length - a[1].length)[0] ?? [];
+    const end = words.indexOf("--");
+    const flags = words.slice(0, end < 0 ? undefined : end).filter((word) => word.startsWith("-"));
+    for (const flag of flags) expect(found?.options.some((option) => option.short === flag || option.long === flag), `${words.join(" ")}: ${flag}`).toBe(true);
+  });
+
+  test("close, abort and revoke say how they differ", () => {
+    for (const path of ["brevet task close", "brevet task abort", "brevet revoke"]) {
+      const help = helpOf(commandOf(path));
+      for (const word of ["close:", "abort:", "revoke:"]) expect(help, path).toContain(word);
+    }
+  });
+
+  test("every command that answers prints table, json and yaml", () => {
+    const silent = ["brevet broker", "brevet run"]; // their output is the broker's log, and the command's own
+    for (const [command, path] of actions) {
+      const output = command.options.find((option) => option.long === "--output");
+      if (silent.includes(path)) expect(output, path).toBeUndefined();
+      else expect(output, path).toMatchObject({ short: "-o", argChoices: ["table", "json", "yaml"] });
+    }
+  });
+});
+
+describe("a mistake in typing exits with 2 and says what to do:", () => {
+  test.each([
+    ["an unknown command", ["nonsense"], /unknown command 'nonsense'.*\[USAGE\]\n {2}try: brevet --help/],
+    ["an unknown command of a noun", ["task", "opne"], /Did you mean open\?.*\n {2}try: brevet task --help/],
+    ["an unknown flag", ["task", "list", "--stat", "active"], /unknown option '--stat' \(Did you mean --state\?\)/],
+    ["a missing argument", ["task", "show"], /missing required argument 'task'.*\n {2}try: brevet task show --help/],
+    ["a missing reason", ["task", "abort", "0190c2a4"], /required option '--reason <text>'/],
+    ["a bad duration", ["task", "open", "--agent", "a", "--ttl", "15"], /option '--ttl <duration>' argument '15' is invalid/],
+    ["a bad context", ["task", "open", "--agent", "a", "--context", "user"], /option '--context <key=value>' argument 'user'/],
+    ["the same reference twice", ["task", "open", "--agent", "a", "--ref", "k=1", "--ref", "k=2"], /argument 'k=2' is invalid.*"k" was given before/],
+    ["a bad fact", ["task", "context", "0190c2a4", "user"], /argument 'user' is invalid/],
+    ["nothing to change", ["task", "context", "0190c2a4"], /key=value/],
+    ["an unknown choice", ["task", "open", "--agent", "a", "--bind", "hope"], /Allowed choices are claim, ticket, auto/],
+    ["a bad pid", ["explain", "--pid", "-1"], /--pid/],
+    ["two targets", ["revoke", "--task", "0190c2a4", "--all", "--reason", "r"], /one of --task, --agent, --service and --all/],
+    ["no target", ["revoke", "--reason", "r"], /one of --task, --agent, --service and --all/],
+    ["neither task nor agent", ["run", "--", "true"], /--task or --agent/],
+    ["no command to run", ["run", "--agent", "a"], /missing required argument 'command'/],
+    ["a file that is not there", ["apply", "-f", "/nonexistent/catalog.yaml"], /catalog.yaml: cannot be read \(ENOENT\)/],
+    ["a key store without a place", ["svid", "x509", "--format", "p12"], /--format p12 needs --out/],
+    ["a bad time", ["attestation", "list", "--since", "yesterday"], /--since/],
+  ] as const)("%s", (_what, args, message) => {
+    const { code, stdout, stderr } = brevet(...args);
+    expect(stderr).toMatch(message);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+  });
+
+  test("a word missing shows the help on stderr", () => {
+    const { code, stdout, stderr } = brevet("task");
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toContain("Usage: brevet task");
+  });
+});
+
+describe("without a broker", () => {
+  test.each([["task", "list"], ["revoke", "--task", "0190c2a4", "--reason", "r"], ["svid", "x509"], ["verify", "jwt", "e30.e30.c2ln", "--audience", "crm"], ["run", "--agent", "a", "--", "true"]])(
+    "%s %s names the socket that was tried, and how to start one", (...args) => {
+      const { code, stdout, stderr } = brevet(...args);
+      expect(stderr).toContain(join(folder, "none"));
+      expect(stderr).toMatch(/\[BROKER_UNREACHABLE\]\n {2}try: .*brevet broker/);
+      expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+    });
+
+  test("doctor says what fails, with a remedy, and exits with 1", () => {
+    const { code, stdout } = brevet("doctor", "-o", "json");
+    const { checks } = JSON.parse(stdout) as { checks: { check: string; result: string; remedy: string }[] };
+    expect(code).toBe(1);
+    expect(checks.find((check) => check.check === "workload socket")).toMatchObject({ result: "fail", remedy: expect.stringContaining("brevet broker") });
+    for (const name of ["kernel", "pid namespace", "hidepid", "disk", "limits"]) expect(checks.map((check) => check.check)).toContain(name);
+  });
+
+  test("version works in each format", () => {
+    const json = JSON.parse(brevet("version", "-o", "json").stdout) as { version: string };
+    expect(json.version).toMatch(/^\d+\.\d+\.\d+/);
+    expect(parse(brevet("version", "-o", "yaml").stdout)).toEqual(json);
+    expect(brevet("version").stdout).toContain(json.version);
+  });
+});
+
+describe("what others wrote", () => {
+  const hostile = "a\u001b[31mred\nline\r\u0007\u009b31m\u202eevil\u2066\u200b\u2028\ufeff\u0000\u007f\ud800 ok é 日本 🙂";
+
+  test("reaches the terminal as one line that can't move the cursor or turn the text around", () => {
+    const shown = safe(hostile);
+    expect(shown).toBe("a\\u001b[31mred\\u000aline\\u000d\\u0007\\u009b31m\\u202eevil\\u2066\\u200b\\u2028\\ufeff\\u0000\\u007f\\ud800 ok é 日本 🙂");
+    for (const text of [table([hostile], [["x", (row) => row]], ""), fields([["x", hostile]])]) {
+      expect(text.replaceAll("\n", "")).not.toMatch(/[\u0000-\u001f\u007f-\u009f\u202e\u2066\u200b\u2028\ufeff]/);
+    }
+    expect(failureText(new BrevetError("NOT_FOUND", hostile))).not.toMatch(/[\u001b\u202e\u2066]/);
+  });
+
+  test("is the same again when a program reads it", async () => {
+    const wellFormed = hostile.replace("\ud800", "");
+    for (const text of [jsonText({ [wellFormed]: wellFormed }), jsonText({ [wellFormed]: wellFormed }, 2)]) {
+      expect(text.replaceAll("\n", "")).not.toMatch(/[\u001b\u009b\u202e\u2066\u2028]/);
+      expect(JSON.parse(text)).toEqual({ [wellFormed]: wellFormed });
+    }
+    const yaml = await yamlText({ text: wellFormed, plain: "yes" });
+    expect(yaml.replaceAll("\n", "")).not.toMatch(/[\u001b\u009b\u202e\u2066\u2028]/);
+    expect(parse(yaml)).toEqual({ text: wellFormed, plain: "yes" });
+  });
+
+  test("is cut by characters, never inside one", () => {
+    expect(short("🙂🙂🙂🙂", 3)).toBe("🙂🙂…");
+    expect(short("abc", 3)).toBe("abc");
+  });
+});
+
+describe("output", () => {
+  const now = new Date("2026-11-22T10:03:00Z");
+
+  test.each([["2026-11-22T10:00:00Z", "3m ago"], ["2026-11-22T12:33:00Z", "in 2h"], ["2026-11-22T10:03:00Z", "now"], ["2026-11-10T10:03:00Z", "12d ago"]])(
+    "%s is %s", (time, text) => expect(relative(new Date(time), now)).toBe(text));
+
+  test("absolute and relative time stand side by side", () => {
+    expect(when({ seconds: Date.parse("2026-11-22T10:00:00Z") / 1000, nanos: 5e8 }, now)).toBe("2026-11-22T10:00:00Z (3m ago)");
+    expect(when(null)).toBe("");
+  });
+
+  test("a message becomes JSON: times, bytes, structs, nothing absent", () => {
+    const struct = { fields: {
+      uid: { kind: "numberValue", numberValue: 1000 }, none: { kind: "nullValue", nullValue: "NULL_VALUE" },
+      list: { kind: "listValue", listValue: { values: [{ kind: "stringValue", stringValue: "x" }, { kind: "boolValue", boolValue: false }] } },
+      deep: { kind: "structValue", structValue: { fields: { empty: { kind: "stringValue", stringValue: "" } } } },
+    } };
+    expect(plain({ openedAt: { seconds: 1_795_341_600, nanos: 250_000_000 }, endedAt: null, facts: struct, key: Buffer.from("hi"), epoch: 2 })).toEqual({
+      openedAt: "2026-11-22T10:00:00.250Z", facts: { uid: 1000, none: null, list: ["x", false], deep: { empty: "" } }, key: "aGk=", epoch: 2,
+    });
+  });
+
+  test("colours are for terminals that want them", () => {
+    expect(painter({ isTTY: true }, {})("red", "x")).toBe("\u001b[31mx\u001b[0m");
+    for (const [stream, env] of [[{}, {}], [{ isTTY: true }, { NO_COLOR: "1" }], [{ isTTY: true }, { TERM: "dumb" }]] as const) {
+      expect(painter(stream, env)("red", "x")).toBe("x");
+    }
+  });
+
+  test("columns line up, and an empty list says so", () => {
+    expect(table([{ a: "x", b: "1" }, { a: "longer", b: "" }], [["a", (r) => r.a], ["b", (r) => r.b]], "none")).toBe("A       B\nx       1\nlonger  -");
+    expect(table([], [["a", () => ""]], "no tasks")).toBe("no tasks");
+  });
+});
+
+describe("an error says what, what to do, and the code:", () => {
+  test("one that the broker refused, with the object as it was typed", async () => {
+    const error = await about("task", "0190c2a4", Promise.reject(notFound("task", "task"))).catch((thrown: unknown) => thrown);
+    expect(failureText(error)).toBe('brevet: task: no such task "0190c2a4" [NOT_FOUND]\n  try: brevet task list');
+  });
+
+  test("every field that is not right, by its flag too", () => {
+    const text = failureText(invalid([{ field: "ttl_seconds", description: "too long" }, { field: "context.user", description: "unknown key" }]));
+    expect(text).toBe("brevet: 2 fields are not right [INVALID_FIELD]\n  ttl_seconds (--ttl): too long\n  context.user (--context): unknown key");
+  });
+
+  test("a refusal leads to its explanation", () => {
+    const refusal = new BrevetError("DENIED_NO_MATCH", "caller: matches no agent", { metadata: { attempt: "01J" } });
+    expect(failureText(refusal)).toContain("try: brevet explain 01J");
+  });
+
+  test("the cause stays inside", () => {
+    expect(failureText(new Error("password=hunter2"))).toMatch(/internal error \[INTERNAL\]/);
+    expect(failureText(new CommanderError(2, "x", "error: bad"), "brevet task")).toBe("brevet: bad [USAGE]\n  try: brevet task --help");
+  });
+});
+
+describe("values", () => {
+  test("durations and times", () => {
+    expect([duration("90s"), duration("15m"), duration("1h30m"), duration("2d")]).toEqual([90, 900, 5400, 172_800]);
+    for (const bad of ["", "15", "1x", "-1s", "1.5h"]) expect(() => duration(bad), bad).toThrow();
+    expect(since("2026-11-22T10:00:00Z").toISOString()).toBe("2026-11-22T10:00:00.000Z");
+    expect(() => since("2026-13-99T10:00:00Z")).toThrow();
+  });
+
+  test("pairs keep what follows the first =, and any key", () => {
+    expect(pair("a=b=c")).toEqual({ a: "b=c" });
+    expect(pair("b=", { a: "1" })).toEqual({ a: "1", b: "" });
+    expect(Object.entries(pairsOf(["__proto__=x"]))).toEqual([["__proto__", "x"]]);
+    for (const bad of ["a", "=b", ""]) expect(() => pair(bad), bad).toThrow();
+  });
+});
+
+describe("a task is named by", () => {
+  const id = "0190c2a4-77aa-7c3e-9d5e-52f0a1b2c3d4";
+  const spiffeId = `spiffe://example.org/agent/researcher/task/${id}`;
+
+  test.each([id, "0190c2a4", spiffeId, "pid:4711", "9f86d081884c7d65"])("%s, which the broker resolves", (ref) => expect(taskRef(ref)).toBe(ref));
+
+  const file = (name: string, content: string | Buffer): string => {
+    writeFileSync(join(folder, name), content);
+    return join(folder, name);
+  };
+
+  test("a certificate, PEM or DER", () => {
+    const pem = certificate(spiffeId);
+    expect(taskRef(file("svid.pem", pem))).toBe(spiffeId);
+    expect(taskRef(file("svid.der", Buffer.from(pem.replace(/-----.*-----|\s/g, ""), "base64")))).toBe(spiffeId);
+    expect(() => taskRef(file("service.pem", certificate("spiffe://example.org/service/crm")))).toThrow(/belongs to no task/);
+  });
+
+  test("a token, in a file or pasted", () => {
+    const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString("base64url");
+    const token = `${part({ alg: "ES256" })}.${part({ sub: "spiffe://example.org/agent/researcher", brevet: { task: id } })}.c2ln`;
+    expect(taskRef(token)).toBe(id);
+    expect(taskRef(file("token", `${token}\n`))).toBe(id);
+    expect(() => taskRef(`${part({})}.${part({ sub: "x" })}.c2ln`)).toThrow(/without a task/);
+  });
+
+  test("nothing else: what holds no SVID is refused by its name", () => {
+    expect(() => taskRef(file("notes.txt", "hello"))).toThrow(/notes.txt holds no SVID/);
+    expect(() => taskRef(join(folder, "nothing.pem"))).toThrow(/cannot be read/);
+  });
+});
+
+function certificate(uri: string): string {
+  const args = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "/dev/null", "-subj", "/O=x", "-addext", `subjectAltName=URI:${uri}`];
+  const { stdout } = spawnSync("openssl", args, { encoding: "utf8" });
+  return stdout;
+}
+
+/** Z: dead, and to be collected by whoever is its parent now. */
+function stateOf(pid: number): string {
+  try {
+    return /\) (\S)/.exec(readFileSync(`/proc/${pid}/stat`, "latin1"))?.[1] ?? "unknown";
+  } catch {
+    return "gone";
+  }
+}
+
+describe("a tree of processes", () => {
+  test("ends whole: those who ignore SIGTERM, the stopped, and their children", async () => {
+    const stubborn = `trap "" TERM; sleep 300 & while :; do wait; done`;
+    const root = spawn("sh", ["-c", `sleep 300 & sh -c '${stubborn}' & sh -c 'kill -STOP $$' & echo ready; wait; wait; wait; read x`], { stdio: ["pipe", "pipe", "ignore"] });
+    await once(root.stdout, "data");
+    await expect.poll(() => descendants(root.pid ?? 0).length).toBe(4);
+    const all = descendants(root.pid ?? 0);
+    await endTree(root.pid ?? 0, 300);
+    expect(descendants(root.pid ?? 0)).toEqual([]);
+    for (const pid of all) expect(["gone", "Z"], `state of ${pid}`).toContain(stateOf(pid));
+    expect(root.exitCode).toBeNull(); // the root itself is not touched
+    root.kill("SIGKILL");
+    await once(root, "exit");
+  });
+});
