@@ -13,7 +13,7 @@ import { absolutePath, envName, fillSections, flagName, leavesOf, override, text
 import { BrevetError } from "./errors.ts";
 import type { Violation } from "./errors.ts";
 import { isTaskId, parseTrustDomain } from "./identity/id.ts";
-import { check, duration, formatPath, section, text } from "./identity/schema.ts";
+import { check, duration, formatPath, listOf, section, text } from "./identity/schema.ts";
 import { readYaml } from "./identity/yaml.ts";
 import type { Path, YamlFile } from "./identity/yaml.ts";
 
@@ -65,7 +65,7 @@ const schema = section({
       "host:port for /livez, /readyz, /metrics and /bundle; port 0: any free one; off: none. Nobody is authenticated there: keep it on loopback or behind something."),
   }).prefault({}),
   admin: section({
-    uids: z.array(count(0, 0xff_ff_ff_fe)).max(1_000).default([]).describe(
+    uids: listOf(count(0, 0xff_ff_ff_fe), 1_000).default([]).describe(
       "User IDs that may use the admin socket, besides root and the broker's own."),
   }).prefault({}),
   keyEncryptionKeyFile: absolutePath.optional().describe(

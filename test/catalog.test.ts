@@ -131,9 +131,16 @@ describe("no text makes the parser throw, and no problem breaks its line", () =>
     }), { numRuns: 300 });
   });
 
+  test.each(["name", "owner", "purpose", "selectors", "openers", "context", "audiences", "maxTaskTtl", "tasksPerInstance", "onExit"])("%s as a mapping that has a length", (key) => {
+    for (const length of ["{}", "{ valueOf: 1, toString: 1 }", "[]", "1", "1e99"]) {
+      const { problems } = parse(`agents:\n- { ${key}: { length: ${length} } }`);
+      expect(problems.filter(({ message }) => message.startsWith(`agents[0].${key}: must be`))).toHaveLength(1);
+    }
+  });
+
   test("any values under the known keys", () => {
     const names = ["name", "owner", "purpose", "selectors", "openers", "context", "audiences", "maxTaskTtl", "x509Ttl", "jwtTtl", "tasksPerInstance", "onExit"];
-    const item = fc.dictionary(fc.constantFrom(...names), fc.jsonValue());
+    const item = fc.dictionary(fc.constantFrom(...names), fc.oneof(fc.jsonValue(), fc.dictionary(fc.constantFrom("length", "uid", "path", "valueOf"), fc.jsonValue())));
     fc.assert(fc.property(fc.record({ agents: fc.array(item), services: fc.array(item) }), (value) => {
       const { catalog, problems } = parse(JSON.stringify(value));
       if (problems.length === 0) expect(catalog.agents.length + catalog.services.length).toBe(value.agents.length + value.services.length);

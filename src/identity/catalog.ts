@@ -7,7 +7,7 @@
 import { basename } from "node:path";
 import * as z from "zod";
 import { isName } from "./id.ts";
-import { check, duration, formatDuration, formatPath, section, setOf, text } from "./schema.ts";
+import { check, duration, formatDuration, formatPath, listOf, section, setOf, text } from "./schema.ts";
 import type { SelectorSet, selectorKeys } from "./selectors.ts";
 import { maxFileBytes, printable, readYaml } from "./yaml.ts";
 import type { Path, Problem, SourceFile, YamlFile } from "./yaml.ts";
@@ -55,7 +55,7 @@ const selectorSet: z.ZodType<SelectorSet> = section({
   });
 
 /** Alternatives; which stands first means nothing. */
-const alternatives = z.array(selectorSet).max(64).transform((sets) => sets.toSorted((a, b) => compare(canonical(a), canonical(b))));
+const alternatives = listOf(selectorSet, 64).transform((sets) => sets.toSorted((a, b) => compare(canonical(a), canonical(b))));
 const selectors = alternatives.refine((sets) => sets.length > 0, { error: "needs at least one set of facts" });
 const audiences = setOf(text(256), 64).nullable().prefault(null);
 const x509Ttl = duration(30, day).prefault("5m");

@@ -26,10 +26,21 @@ export function section<T extends z.core.$ZodLooseShape>(shape: T): z.ZodObject<
   });
 }
 
+// Lengths are judged here and not by zod's min() and max(): those look at `length` before the type is
+// known to be right, and a mapping with a key of that name makes them throw.
+
 /** One line of visible characters; of what is wrong with it, the first. */
-export function text(max: number, min = 1): z.ZodString {
-  return z.string().min(min, { abort: true }).max(max, { abort: true })
-    .regex(/^[^\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]*$/u, { error: "must be one line without invisible characters", abort: true });
+export function text(max: number, min: 0 | 1 = 1): z.ZodString {
+  const refuse = (error: string, holds: (value: string) => boolean): z.core.$ZodCheck<string> => z.refine(holds, { error, abort: true });
+  return z.string().check(
+    refuse("is empty", (value) => value.length >= min),
+    refuse(`must be at most ${max} characters long`, (value) => value.length <= max),
+    refuse("must be one line without invisible characters", (value) => /^[^\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]*$/u.test(value)),
+  );
+}
+
+export function listOf<T extends z.ZodType>(item: T, max: number): z.ZodArray<T> {
+  return z.array(item).check(z.refine((items: unknown[]) => items.length <= max, { error: `must be at most ${max} items long`, abort: true }));
 }
 
 /** Text with units in the file, seconds in the value. */
@@ -65,7 +76,7 @@ export function formatDuration(seconds: number): string {
 
 /** Sorted: the order in the file means nothing. */
 export function setOf(item: z.ZodType<string, string>, max: number): z.ZodType<string[], string[]> {
-  return z.array(item).max(max).transform((items, context) => {
+  return listOf(item, max).transform((items, context) => {
     for (const [index, value] of items.entries()) {
       if (items.indexOf(value) < index) context.issues.push({ code: "custom", message: "stands twice", input: value, path: [index] });
     }
@@ -122,14 +133,9 @@ function inWords(issue: z.core.$ZodRawIssue): string | undefined {
     return `must be ${kinds[issue.expected] ?? issue.expected}, is ${kindOf(issue.input)}`;
   }
   if (issue.code === "invalid_value") return `must be ${issue.values.join(" or ")}`;
-  if (issue.code === "too_small") return issue.origin === "string" && issue.minimum === 1 ? "is empty" : `must be at least ${issue.minimum}${unitOf(issue.origin)}`;
-  if (issue.code === "too_big") return `must be at most ${issue.maximum}${unitOf(issue.origin)}`;
+  if (issue.code === "too_small") return `must be at least ${issue.minimum}`;
+  if (issue.code === "too_big") return `must be at most ${issue.maximum}`;
   return undefined;
-}
-
-function unitOf(origin: string): string {
-  if (origin === "string") return " characters long";
-  return origin === "array" ? " items long" : "";
 }
 
 function kindOf(value: unknown): string {
