@@ -50,7 +50,7 @@ export type Signer = {
   sign(kind: SignatureKind, bytes: Buffer): Buffer;
 };
 
-export type AuthorityRequest = {
+type AuthorityRequest = {
   readonly use: AuthorityUse;
   readonly trustDomain: string;
   readonly kek: Buffer;

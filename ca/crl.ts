@@ -20,7 +20,7 @@ export type CrlRequest = {
 
 /** Reasons of RFC 5280 section 5.3.1 that Brevet gives. */
 export const crlReason = { unspecified: 0, superseded: 4, cessationOfOperation: 5, privilegeWithdrawn: 9 } as const;
-export type CrlReason = (typeof crlReason)[keyof typeof crlReason];
+type CrlReason = (typeof crlReason)[keyof typeof crlReason];
 
 const version2 = derInteger(1);
 /** Made once each: a list repeats them by the thousand. */

@@ -85,7 +85,7 @@ export function issueX509(request: X509Request): IssuedX509 {
   return { certificate, chain: Buffer.concat([certificate, signer.certificate]), key: keyPair.pkcs8 };
 }
 
-export type CaRequest = {
+type CaRequest = {
   readonly trustDomain: string;
   readonly subject: Buffer;
   readonly publicKey: Buffer;

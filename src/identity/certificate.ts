@@ -140,10 +140,6 @@ export function readAuthorityKeyId(value: Buffer): Buffer | null {
   return reader.peekTag() === 0x80 ? reader.contextBytes(0) : null;
 }
 
-export function readSubjectKeyId(value: Buffer): Buffer {
-  return readDer(value).octetString();
-}
-
 /** DER leaves a DEFAULT FALSE out, so a boolean that is there is true. */
 function trueOnly(reader: DerReader): true {
   if (!reader.boolean()) throw malformed("a default written out");

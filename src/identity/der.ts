@@ -2,9 +2,10 @@
 // One value has one encoding: the writer makes only DER, the reader refuses BER (indefinite or
 // non-minimal lengths, padded integers, loose booleans and times), bytes left over, tag numbers
 // above 30, and more bytes or depth than it was told to expect. It never loops over what it skips.
-// ITU-T X.690 section 10 (DER), RFC 5280 section 4.1.2.5 (which of the two times, and when).
-// What the values mean is left to certificate.ts, crl.ts, task.ts and ca/.
+// ITU-T X.690 section 10 (DER).
+// The insides of times and identifiers are left to der-content.ts; what values mean, to certificate.ts, crl.ts, task.ts.
 import { BrevetError } from "../errors.ts";
+import { decodeOid, decodeTime, encodeOid, encodeTime, utcTimeBytes } from "./der-content.ts";
 
 export const derTag = {
   boolean: 0x01, integer: 0x02, bitString: 0x03, octetString: 0x04, null: 0x05, oid: 0x06, enumerated: 0x0a, utf8: 0x0c,
@@ -64,51 +65,18 @@ function unsignedBytes(value: number | bigint): Buffer {
   return Buffer.from(hex.length % 2 ? `0${hex}` : hex, "hex");
 }
 
-/** Kept once made: only our own constants come here. */
-const encodedOids = new Map<string, Buffer>();
-
-export function derOid(dotted: string): Buffer {
-  const known = encodedOids.get(dotted);
-  if (known) return known;
-  const made = encodeOid(dotted);
-  encodedOids.set(dotted, made);
-  return made;
-}
-
-function encodeOid(dotted: string): Buffer {
-  const [first = 0n, second = 0n, ...rest] = dotted.split(".").map(BigInt);
-  const bytes: number[] = [];
-  for (const arc of [first * 40n + second, ...rest]) {
-    const septets = [Number(arc & 0x7fn)];
-    for (let left = arc >> 7n; left > 0n; left >>= 7n) septets.unshift(Number(left & 0x7fn) | 0x80);
-    bytes.push(...septets);
-  }
-  return derElement(derTag.oid, [Buffer.from(bytes)]);
-}
+export const derOid = (dotted: string): Buffer => derElement(derTag.oid, [encodeOid(dotted)]);
 
 /** Whole seconds, rounded down; UTCTime through 2049, GeneralizedTime from 2050. */
 export function derTime(date: Date): Buffer {
-  const year = date.getUTCFullYear();
-  const utc = year < 2050;
-  const out = Buffer.allocUnsafe(utc ? 15 : 17);
-  out[0] = utc ? derTag.utcTime : derTag.generalizedTime;
-  out[1] = out.length - 2;
-  let at = 2;
-  const put = (value: number): void => {
-    out[at++] = 0x30 + Math.floor(value / 10);
-    out[at++] = 0x30 + (value % 10);
-  };
-  if (!utc) put(Math.floor(year / 100));
-  for (const value of [year % 100, date.getUTCMonth() + 1, date.getUTCDate(), date.getUTCHours(), date.getUTCMinutes(), date.getUTCSeconds()]) put(value);
-  out[at] = 0x5a;
-  return out;
+  const content = encodeTime(date);
+  return derElement(content.length === utcTimeBytes ? derTag.utcTime : derTag.generalizedTime, [content]);
 }
 
 // Reader
 
-export type ReadLimits = { readonly maxBytes?: number; readonly maxDepth?: number };
+type ReadLimits = { readonly maxBytes?: number; readonly maxDepth?: number };
 
-const maxOidBytes = 64;
 const utf8Decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** A reader before the one element that `bytes` must consist of. */
@@ -233,12 +201,12 @@ export class DerReader {
   }
 
   oid(): string {
-    return dottedOid(this.#primitive(derTag.oid));
+    return decodeOid(this.#primitive(derTag.oid));
   }
 
   time(): Date {
     const utc = this.peekTag() === derTag.utcTime;
-    return readTime(this.#primitive(utc ? derTag.utcTime : derTag.generalizedTime), utc);
+    return decodeTime(this.#primitive(utc ? derTag.utcTime : derTag.generalizedTime), utc);
   }
 
   #constructed(tag: number): DerReader {
@@ -292,53 +260,6 @@ function unsigned(bytes: Buffer): Buffer {
   if (first !== 0 || bytes.length === 1) return bytes;
   if (second < 0x80) throw malformed("integer: not the shortest form");
   return bytes.subarray(1);
-}
-
-/** Two-digit years below 50 are of this century. */
-function readTime(bytes: Buffer, utc: boolean): Date {
-  const text = bytes.toString("latin1");
-  if (!(utc ? /^\d{12}Z$/ : /^\d{14}Z$/).test(text)) throw malformed("time");
-  const digits = utc ? (text < "5" ? `20${text}` : `19${text}`) : text;
-  const part = (at: number): number => Number(digits.slice(at, at + 2));
-  const [year, month, day, hour, minute, second] = [Number(digits.slice(0, 4)), part(4), part(6), part(8), part(10), part(12)];
-  if (!utc && year < 2050) throw malformed("time: UTCTime is used through 2049");
-  const date = new Date(Date.UTC(year, month - 1, day, hour, minute, second));
-  // Date rolls 31 June over into July; a time that was none shows by the day or hour it became.
-  const same = date.getUTCMonth() === month - 1 && date.getUTCDate() === day && hour < 24 && minute < 60 && second < 60;
-  if (!same) throw malformed("time: no such date");
-  return date;
-}
-
-/** Answers already given, for the few identifiers that every certificate repeats. */
-const dottedOids = new Map<string, string>();
-const maxDottedOids = 256;
-
-function dottedOid(bytes: Buffer): string {
-  if (bytes.length > maxOidBytes) throw malformed("object identifier");
-  const key = bytes.toString("latin1");
-  const known = dottedOids.get(key);
-  if (known !== undefined) return known;
-  const dotted = decodeOid(bytes);
-  if (dottedOids.size < maxDottedOids) dottedOids.set(key, dotted);
-  return dotted;
-}
-
-function decodeOid(bytes: Buffer): string {
-  if ((bytes.at(-1) ?? 0x80) >= 0x80) throw malformed("object identifier");
-  const arcs: bigint[] = [];
-  let arc = 0n;
-  let inside = false;
-  for (const byte of bytes) {
-    if (!inside && byte === 0x80) throw malformed("object identifier: not the shortest form");
-    arc = (arc << 7n) | BigInt(byte & 0x7f);
-    inside = byte >= 0x80;
-    if (inside) continue;
-    arcs.push(arc);
-    arc = 0n;
-  }
-  const [head = 0n, ...rest] = arcs;
-  const first = head < 40n ? 0n : head < 80n ? 1n : 2n;
-  return [first, head - 40n * first, ...rest].join(".");
 }
 
 function malformed(what: string): BrevetError {

@@ -100,7 +100,7 @@ function refuseUnknownCritical(fields: CertificateFields, known: ReadonlySet<str
 
 // JWT-SVID
 
-export type JwtHeader = { readonly alg: string; readonly kid: string; readonly typ?: string };
+type JwtHeader = { readonly alg: string; readonly kid: string; readonly typ?: string };
 
 export type JwtSvid = {
   readonly header: JwtHeader;
@@ -140,7 +140,7 @@ export function readJwtSvid(token: string): JwtSvid {
   return { header, ...readJwtClaims(parseJsonObject(fromBase64url(second))), signingInput: `${first}.${second}`, signature };
 }
 
-export function readJwtHeader(header: JsonObject): JwtHeader {
+function readJwtHeader(header: JsonObject): JwtHeader {
   for (const name of Object.keys(header)) {
     if (!headerNames.has(name)) throw malformed("JWT-SVID", "a header other than alg, kid and typ");
   }
@@ -152,8 +152,7 @@ export function readJwtHeader(header: JsonObject): JwtHeader {
   return { alg, kid, typ };
 }
 
-/** The rules of the claims, which the issuer's linter holds its own work to as well. */
-export function readJwtClaims(claims: JsonObject): Omit<JwtSvid, "header" | "signingInput" | "signature"> {
+function readJwtClaims(claims: JsonObject): Omit<JwtSvid, "header" | "signingInput" | "signature"> {
   const { sub, aud, exp, iat, nbf, jti, brevet } = claims;
   if (typeof sub !== "string") throw malformed("JWT-SVID", "sub is missing");
   spiffeIdOf(sub, "JWT-SVID");
