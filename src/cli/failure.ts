@@ -44,6 +44,13 @@ function remedy(error: BrevetError): string | undefined {
   return remedies[error.code]?.(error);
 }
 
+/** What stands above a list of violations. */
+function heading({ code, violations }: BrevetError): string {
+  if (code === "CATALOG_INVALID") return `catalog: ${violations.length} problems, nothing was applied`;
+  if (code === "CONFIG_INVALID") return `configuration: ${violations.length} problems`;
+  return `${violations.length} fields are not right`;
+}
+
 function field(name: string): string {
   const flag = flags[name.replace(/[.[].*$/, "")];
   return flag === undefined ? name : `${name} (${flag})`;
@@ -61,7 +68,7 @@ export function failureText(thrown: unknown, command = "brevet"): string {
   }
   const error = asBrevetError(thrown);
   const lines = error.violations.length > 1
-    ? [line(`${error.violations.length} fields are not right`, error.code),
+    ? [line(heading(error), error.code),
        ...error.violations.map((v) => `  ${safe(`${field(v.field)}: ${v.description}`)}`)]
     : error.violations.map((v) => line(`${field(v.field)}: ${v.description}`, error.code));
   if (lines.length === 0) lines.push(line(error.message, error.code));

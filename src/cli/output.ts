@@ -9,11 +9,12 @@ import type { Timestamp } from "../proto.ts";
 export const formats = ["table", "json", "yaml"] as const;
 export type Format = (typeof formats)[number];
 
-/** C0, DEL, C1, bidi controls and marks, zero-width and line separators, lone surrogates. */
-const unsafe =
-  /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
+/** Controls, invisible and direction-changing characters, line separators, halves of surrogate pairs. */
+const unsafe = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
 
-const escaped = (char: string): string => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`;
+function escaped(char: string): string {
+  return Array.from({ length: char.length }, (_, i) => `\\u${char.charCodeAt(i).toString(16).padStart(4, "0")}`).join("");
+}
 
 /** Text from elsewhere, fit for a terminal: always one line. */
 export function safe(text: string): string {

@@ -21,7 +21,7 @@ import type { Common } from "./options.ts";
 import { safe } from "./output.ts";
 import { endTree, signalOne } from "./process-tree.ts";
 import { asCaller, asOpener } from "./reach.ts";
-import { about, taskRef } from "./target.ts";
+import { about, claimRemedy, taskRef } from "./target.ts";
 import { openFlags, openRequest, readTicket } from "./task.ts";
 import type { OpenFlags } from "./task.ts";
 
@@ -161,7 +161,7 @@ function exitOf(child: ChildProcess): Promise<Exit> {
 async function bind(options: Run, task: Target, endpoint: string, child: ChildProcess): Promise<undefined> {
   if (child.pid === undefined) throw new BrevetError("WRONG_STATE", "command: could not be started");
   const request = { task: task.id, ticket: options.ticket || task.ticket, pid: child.pid };
-  const claimed = await about("task", task.id, options.caller.agent.claim(request));
+  const claimed = await about("task", task.id, options.caller.agent.claim(request), claimRemedy(child.pid));
   if (claimed.endpoint !== endpoint) {
     throw new BrevetError("CONFIG_INVALID", `endpoint: the broker has ${claimed.endpoint}, the command was given ${endpoint}`, {
       metadata: { try: "set BREVET_DATA_DIR to the broker's data directory" },
@@ -170,15 +170,16 @@ async function bind(options: Run, task: Target, endpoint: string, child: ChildPr
   signalOne(child.pid, "SIGCONT");
 }
 
-/** Tells the broker, if it lets us: a task of others ends with its instance anyway. */
+/** Tells the broker, if it lets us: a task of others ends with its instance anyway, and may have ended already. */
 async function end({ opener, open }: Run, task: string, { code, signal, failure }: Exit): Promise<void> {
   if (failure !== undefined && open === undefined) return; // nothing ran: the task may be claimed again
   const reason = failure ?? (signal === null ? `exit ${code ?? 1}` : `killed by ${signal}`);
   try {
     await (code === 0 ? opener.tasks.close({ task }, { retry: true }) : opener.tasks.abort({ task, reason }, { retry: true }));
   } catch (error) {
-    const refused = asBrevetError(error).code;
-    if (refused !== "NOT_FOUND" && !refused.startsWith("DENIED_")) process.stderr.write(`${failureText(error)}\n`);
+    const { code: refused } = asBrevetError(error);
+    const notOurs = refused === "NOT_FOUND" || refused.startsWith("DENIED_");
+    if (!notOurs && refused !== "WRONG_STATE") process.stderr.write(`${failureText(error)}\n`);
   }
 }
 

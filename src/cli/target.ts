@@ -52,14 +52,18 @@ function claimsOf(token: string): Record<string, unknown> {
   }
 }
 
-/** Says in a NOT_FOUND which one was not found. */
-export async function about<T>(field: string, given: string, answer: Promise<T>): Promise<T> {
+/** Says in a NOT_FOUND which one was not found, and what to do if it is not the usual. */
+export async function about<T>(field: string, given: string, answer: Promise<T>, remedy?: string): Promise<T> {
   try {
     return await answer;
   } catch (error) {
-    if (!(error instanceof BrevetError) || error.code !== "NOT_FOUND" || error.message.includes(given)) throw error;
-    throw new BrevetError("NOT_FOUND", `${error.message} ${JSON.stringify(given)}`, {
-      cause: error, metadata: { field, ...error.metadata },
-    });
+    if (!(error instanceof BrevetError) || error.code !== "NOT_FOUND") throw error;
+    const message = error.message.includes(given) ? error.message : `${error.message} ${JSON.stringify(given)}`;
+    throw new BrevetError("NOT_FOUND", message, { cause: error, metadata: { field, ...error.metadata, ...(remedy && { try: remedy }) } });
   }
+}
+
+/** To a process that the agent's selectors don't match, the task isn't there either. */
+export function claimRemedy(pid: number): string {
+  return `brevet task list; or, if the task is there: brevet explain --pid ${pid} (does the process match the agent's selectors?)`;
 }

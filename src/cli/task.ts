@@ -13,7 +13,7 @@ import { answering, duration, group, pair, pairsOf, pid, readInput, usageError, 
 import type { Common } from "./options.ts";
 import { fields, pairs, painter, print, printNext, safe, short, table, when } from "./output.ts";
 import { asCaller, asOpener } from "./reach.ts";
-import { about, taskRef } from "./target.ts";
+import { about, claimRemedy, taskRef } from "./target.ts";
 
 export type OpenFlags = {
   readonly agent: string;
@@ -135,7 +135,7 @@ function addClaim(task: Command): void {
     .action(async (ref: string, options: Common & { ticketFile?: string; pid?: number }) => {
       const ticket = options.ticketFile === undefined ? "" : readTicket(options.ticketFile);
       const request = { task: taskRef(ref), ticket, pid: options.pid ?? process.ppid };
-      const answer = await asCaller(options, (broker) => about("task", ref, broker.agent.claim(request)));
+      const answer = await asCaller(options, (broker) => about("task", ref, broker.agent.claim(request), claimRemedy(request.pid)));
       await print(options.output, answer, () => {
         const { id, instance, expiresAt } = answer.task ?? { id: ref, instance: null, expiresAt: null };
         return [
