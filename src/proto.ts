@@ -57,6 +57,14 @@ export const services = {
   trust: definition<TrustDefinition>("brevet.v1.Trust"),
 } as const;
 
+/** The same service, whose answers may also be handed over as bytes already encoded. */
+export function preEncoded<D extends object>(service: D): D {
+  return Object.fromEntries(Object.entries(service).map(([name, method]) => {
+    const { responseSerialize } = method as { responseSerialize: (value: object) => Buffer };
+    return [name, { ...method, responseSerialize: (value: object) => (Buffer.isBuffer(value) ? value : responseSerialize(value)) }];
+  })) as D;
+}
+
 /** One message type, to encode and decode outside of a call (error details). */
 export function messageType(name: string): MessageTypeDefinition<object, object> {
   return definition<MessageTypeDefinition<object, object>>(name);

@@ -29,10 +29,15 @@ export type TaskBinding = {
 /** OID 2.25.<uuid as an integer>, made once for Brevet (ITU-T X.667). */
 export const bindingOid = "2.25.39353859916358287861974432597588763617";
 
-/** Canonical JSON of a flat map (keys sorted), and its SHA-256 in hex. */
+/**
+ * SHA-256 in lower-case hex of the context as netstrings, `4:user5:alice`, keys in the order of their
+ * UTF-8 bytes. PostgreSQL computes the same (context_digest in the migrations).
+ */
 export function contextDigest(context: Readonly<Record<string, string>>): string {
-  const sorted = Object.keys(context).sort().map((key) => [key, context[key]]);
-  return createHash("sha256").update(JSON.stringify(sorted)).digest("hex");
+  const pairs = Object.entries(context).map(([key, value]) => ({ key: Buffer.from(key), value }));
+  pairs.sort((a, b) => Buffer.compare(a.key, b.key));
+  const text = pairs.map(({ key, value }) => `${key.length}:${key.toString()}${Buffer.byteLength(value)}:${value}`).join("");
+  return createHash("sha256").update(text).digest("hex");
 }
 
 /** BrevetBinding ::= SEQUENCE { version INTEGER (1), task UTF8String, epoch INTEGER, instance UTF8String, context OCTET STRING } */

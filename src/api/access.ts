@@ -1,0 +1,88 @@
+// Which tasks may this caller open, see and change?
+// An administrator: all. A caller that agents name as an opener: theirs. Anybody else: none, and a
+// task one may not see is answered exactly as one that is not there. Tasks are found by whatever an
+// operator can paste: an ID, a prefix, a SPIFFE ID, a serial, a jti, or a bound process.
+import type { LiveCatalog } from "../authorize/catalog.ts";
+import type { Bindings } from "../claim/bindings.ts";
+import type { Claims } from "../claim/claim.ts";
+import { BrevetError, invalid, notFound } from "../errors.ts";
+import { isTaskId, parseBrevetId } from "../identity/id.ts";
+import { findTaskIds, getTask, getTasks } from "../record/tasks.ts";
+import type { TaskRow } from "../record/tasks.ts";
+import type { Store } from "../record/store.ts";
+import type { Call } from "./server.ts";
+
+export type AccessParts = {
+  readonly store: Store;
+  readonly catalog: LiveCatalog;
+  readonly claims: Claims;
+  readonly bindings: Bindings;
+  /** Whether calls come from the admin socket. */
+  readonly admin: boolean;
+};
+
+const shortestPrefix = 8;
+
+export class Access {
+  readonly #p: AccessParts;
+
+  constructor(parts: AccessParts) {
+    this.#p = parts;
+  }
+
+  /** Names of the agents whose tasks the caller may handle; null: all. */
+  async agents(call: Call): Promise<readonly string[] | null> {
+    if (this.#p.admin) return null;
+    return this.#p.catalog.openableAgents(await this.#p.claims.facts(call.connection.caller, call.signal));
+  }
+
+  async mayHandle(call: Call, agent: string): Promise<boolean> {
+    const agents = await this.agents(call);
+    return agents === null || agents.includes(agent);
+  }
+
+  /** @throws BrevetError NOT_FOUND, INVALID_FIELD if it could mean several */
+  async task(call: Call, reference: string): Promise<TaskRow> {
+    const agents = await this.agents(call);
+    const rows = (await this.#candidates(reference)).filter((row) => agents === null || agents.includes(row.agent));
+    if (rows.length > 1) {
+      throw invalid([{ field: "task", description: `could mean ${rows.map((row) => row.id).join(", ")}: give more of it` }]);
+    }
+    const [row] = rows;
+    if (!row) throw notFound("task", "task");
+    return row;
+  }
+
+  async #candidates(reference: string): Promise<TaskRow[]> {
+    const { store } = this.#p;
+    if (reference === "") throw invalid([{ field: "task", description: "is required" }]);
+    if (reference.length > 2048) throw invalid([{ field: "task", description: "is too long" }]);
+    const exact = reference.toLowerCase();
+    if (isTaskId(exact)) return getTasks(store, [exact]);
+    if (reference.startsWith("spiffe://")) return this.#bySpiffeId(reference);
+    const pid = /^pid:([1-9][0-9]{0,9})$/.exec(reference);
+    if (pid) return getTasks(store, this.#p.bindings.ofPid(Number(pid[1])));
+    if (reference.length < shortestPrefix) {
+      throw invalid([{ field: "task", description: `is not a task ID; a prefix needs at least ${shortestPrefix} characters` }]);
+    }
+    return getTasks(store, await findTaskIds(store, reference));
+  }
+
+  async #bySpiffeId(reference: string): Promise<TaskRow[]> {
+    try {
+      const id = parseBrevetId(reference, "task");
+      if (id.kind !== "agent" || id.task === undefined) throw invalid([{ field: "task", description: "this SPIFFE ID names no task" }]);
+      const row = await getTask(this.#p.store, id.task);
+      return row?.agent === id.agent ? [row] : [];
+    } catch (error) {
+      if (error instanceof BrevetError) throw error;
+      throw invalid([{ field: "task", description: "is not a SPIFFE ID" }]);
+    }
+  }
+}
+
+/** How a caller is named in the log: the kernel's word for it. */
+export function actorOf(call: Call): string {
+  const { uid, facts } = call.connection.caller;
+  return facts.user === undefined ? `uid:${uid}` : `uid:${uid} (${facts.user})`;
+}

@@ -1,0 +1,81 @@
+// An agent asks for its task: brevet.v1.Agent.
+// A process claims for itself, or one of the same user claims for it (`brevet run`, a sidecar); root
+// may claim for any. Which process it is, is proved by the kernel, not by what was sent.
+// The claim itself is src/claim's business.
+import { attestPid } from "../attest/caller.ts";
+import type { Caller } from "../attest/caller.ts";
+import type { HashCache } from "../attest/hash.ts";
+import type { Claims } from "../claim/claim.ts";
+import type { Bindings } from "../claim/bindings.ts";
+import { BrevetError } from "../errors.ts";
+import type { AgentHandlers } from "../generated/brevet/v1/Agent.ts";
+import type { ClaimRequest__Output } from "../generated/brevet/v1/ClaimRequest.ts";
+import type { StatusRequest__Output } from "../generated/brevet/v1/StatusRequest.ts";
+import { getTasks } from "../record/tasks.ts";
+import type { TaskRow } from "../record/tasks.ts";
+import type { Store } from "../record/store.ts";
+import type { Access } from "./access.ts";
+import { actorOf } from "./access.ts";
+import { Fields } from "./fields.ts";
+import type { ApiServer } from "./server.ts";
+import { toTask } from "./tasks.ts";
+
+export type AgentParts = {
+  readonly store: Store;
+  readonly trustDomain: string;
+  readonly claims: Claims;
+  readonly bindings: Bindings;
+  /** Finds a task for anybody: a task's ID is no secret, and claiming it is judged by the selectors. */
+  readonly anyTask: Access;
+  readonly hash: HashCache;
+  readonly endpointOf: (task: string) => string;
+  readonly onClaimed: (row: TaskRow) => void;
+};
+
+export function agentHandlers(server: ApiServer, p: AgentParts): AgentHandlers {
+  return {
+    Claim: server.unary("Agent.Claim", async (request: ClaimRequest__Output, call) => {
+      const { caller } = call.connection;
+      const fields = new Fields();
+      const reference = fields.text("task", request.task, 2048, true);
+      const ticket = fields.text("ticket", request.ticket, 256);
+      if (request.pid < 0) fields.wrong("pid", "must be a process ID, or 0 for the caller");
+      fields.check();
+      const { id } = await p.anyTask.task(call, reference);
+      const process = request.pid === 0 || request.pid === caller.pid ? caller : attestOther(request.pid, caller, p.hash);
+      try {
+        const { bound, row } = await p.claims.claim(id, ticket, process, actorOf(call), call.signal);
+        p.onClaimed(row);
+        const endpoint = p.endpointOf(bound.task);
+        return { task: toTask(row, p.trustDomain, endpoint), endpoint: `unix://${endpoint}` };
+      } finally {
+        if (process !== caller) process.close();
+      }
+    }),
+
+    Status: server.unary("Agent.Status", async (_request: StatusRequest__Output, call) => {
+      const { caller, endpointTask } = call.connection;
+      if (!p.bindings.find(caller)) await p.bindings.refresh(caller);
+      const bound = p.bindings.find(caller)?.bound ?? [];
+      const ids = bound.map((b) => b.task).filter((id) => endpointTask === null || id === endpointTask);
+      const rows = new Map((await getTasks(p.store, ids)).map((row) => [row.id, row]));
+      return { tasks: ids.flatMap((id) => {
+        const row = rows.get(id);
+        return row ? [toTask(row, p.trustDomain, p.endpointOf(id))] : [];
+      }) };
+    }),
+  };
+}
+
+/** The same answer for a process that is not there and for one of another user. */
+function attestOther(pid: number, asker: Caller, hash: HashCache): Caller {
+  let process: Caller | undefined;
+  try {
+    process = attestPid(pid, hash);
+    if (asker.uid === 0 || process.uid === asker.uid) return process;
+  } catch (error) {
+    if (!(error instanceof BrevetError)) throw error;
+  }
+  process?.close();
+  throw new BrevetError("DENIED_ROLE", `pid: no process ${pid} of the caller's user (only root may claim for others)`);
+}

@@ -1,0 +1,85 @@
+// Why was this caller refused, and what would mend it?
+// From what was measured at the refusal (or is measured now, for a process), each agent and service is
+// compared as the catalog stands now; closest first, with the first fact that failed, and the live
+// tasks of those that match. Shown to administrators only.
+import { attestPid } from "../attest/caller.ts";
+import type { HashCache } from "../attest/hash.ts";
+import type { LiveCatalog } from "../authorize/catalog.ts";
+import { matchSelectors } from "../authorize/match.ts";
+import type { Claims } from "../claim/claim.ts";
+import { notFound } from "../errors.ts";
+import type { Facts, SelectorSet } from "../identity/selectors.ts";
+import type { Explanation } from "../generated/brevet/v1/Explanation.ts";
+import type { NearMatch } from "../generated/brevet/v1/NearMatch.ts";
+import { toTimestamp } from "../proto.ts";
+import { findAttestation } from "../record/log.ts";
+import { listTasks } from "../record/tasks.ts";
+import type { Store } from "../record/store.ts";
+import { toStruct } from "./validate.ts";
+
+export type ExplainParts = { readonly store: Store; readonly catalog: LiveCatalog; readonly claims: Claims; readonly hash: HashCache };
+
+const mostTasks = 20;
+
+export class Explainer {
+  readonly #p: ExplainParts;
+
+  constructor(parts: ExplainParts) {
+    this.#p = parts;
+  }
+
+  /** As if the process fetched now. */
+  async process(pid: number, signal: AbortSignal): Promise<Explanation> {
+    const caller = attestPid(pid, this.#p.hash);
+    try {
+      const facts = await this.#p.claims.facts(caller, signal);
+      return { attempt: "", at: toTimestamp(new Date()), verdict: "", ...(await this.#judge(facts, pid)) };
+    } finally {
+      caller.close();
+    }
+  }
+
+  /** A recorded refusal; null: the last. */
+  async attempt(id: string | null): Promise<Explanation> {
+    const row = await findAttestation(this.#p.store, id);
+    if (!row) throw notFound("attempt", id === null ? "refusal recorded yet" : "attempt recorded (refusals alike are counted, not recorded one by one)");
+    const judged = await this.#judge(row.facts as Facts, row.pid);
+    return { attempt: row.attempt, at: toTimestamp(row.at), ...judged, verdict: row.outcome === "denied" ? row.reason : "granted" };
+  }
+
+  async #judge(facts: Facts, pid: number): Promise<Omit<Explanation, "attempt" | "at">> {
+    const { catalog, store } = this.#p;
+    const near = (kind: string, name: string, sets: readonly SelectorSet[]): NearMatch => {
+      const match = matchSelectors(sets, facts);
+      return { kind, name, matches: match.matches, firstMismatch: match.matches ? "" : match.firstMismatch };
+    };
+    const agents = [
+      ...catalog.agents.map((agent) => near("agent", agent.definition.name, agent.definition.selectors)),
+      ...catalog.services.map((service) => near("service", service.definition.name, service.definition.selectors)),
+    ].sort((a, b) => Number(b.matches) - Number(a.matches));
+    const matching = agents.filter((match) => match.matches && match.kind === "agent").map((match) => match.name ?? "");
+    const rows = matching.length === 0 ? [] : await listTasks(store, { agents: matching, state: null, refs: {}, before: null, limit: mostTasks });
+    const live = rows.filter((row) => row.state === "ready" || row.state === "active");
+    const tasks = live.map((row) => {
+      if (row.state === "active") return `${row.id} (${row.agent}): bound to pid ${row.instance?.pid ?? 0}${row.instance?.pid === pid ? ", this process" : ""}`;
+      return `${row.id} (${row.agent}): waits to be claimed, bind ${row.bind}`;
+    });
+    const waiting = live.find((row) => row.state === "ready");
+    const closest = agents[0];
+    let remedy = "the catalog is empty: brevet apply -f CATALOG";
+    let verdict = "no agent or service of the catalog matches this process";
+    if (live.some((row) => row.instance?.pid === pid)) {
+      verdict = "it holds a task and gets its SVIDs";
+      remedy = "";
+    } else if (matching.length > 0) {
+      verdict = waiting ? "it matches an agent; a task waits to be claimed" : "it matches an agent, but no task of it is waiting";
+      remedy = waiting ? `brevet task claim ${waiting.id} --pid ${pid}` : `brevet task open --agent ${matching[0] ?? ""} --bind auto`;
+    } else if (agents.some((match) => match.matches)) {
+      verdict = "it is a service and gets the service's SVIDs";
+      remedy = "";
+    } else if (closest) {
+      remedy = `change the selectors of ${closest.kind ?? ""} ${closest.name ?? ""} in the catalog (${closest.firstMismatch ?? ""}), then: brevet apply -f CATALOG`;
+    }
+    return { verdict, facts: toStruct({ ...facts }), agents, tasks, remedy };
+  }
+}

@@ -1,0 +1,55 @@
+// Is this request well formed?
+// Every rule of a request is checked before anything is done, and all violations are answered at once,
+// each under the field's name in the proto. Text is Unicode without control characters or halves of
+// surrogate pairs; sizes are in characters as the proto says.
+// What a well-formed request may do is judged elsewhere.
+import { invalid } from "../errors.ts";
+import type { Violation } from "../errors.ts";
+
+const hostile = /[\p{Cc}\p{Cs}\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufffd]/u;
+
+export class Fields {
+  readonly #violations: Violation[] = [];
+
+  /** Refuses if anything was wrong. */
+  check(): void {
+    if (this.#violations.length > 0) throw invalid(this.#violations);
+  }
+
+  wrong(field: string, description: string): void {
+    this.#violations.push({ field, description });
+  }
+
+  text(field: string, value: string, most: number, required = false): string {
+    if (required && value.trim() === "") this.wrong(field, "is required");
+    if ([...value].length > most) this.wrong(field, `at most ${most} characters`);
+    else if (hostile.test(value)) this.wrong(field, "must not contain control, invisible or direction-changing characters");
+    return value;
+  }
+
+  map(field: string, value: Readonly<Record<string, string>>, limits: { keys: number; key: number; value: number }): Record<string, string> {
+    const entries = Object.entries(value);
+    if (entries.length > limits.keys) this.wrong(field, `at most ${limits.keys} keys`);
+    for (const [key, text] of entries) {
+      if (key === "" || [...key].length > limits.key || !/^[A-Za-z0-9][A-Za-z0-9._@/-]*$/.test(key) || key === "__proto__") {
+        this.wrong(`${field}[${JSON.stringify(key.slice(0, 80))}]`, `a key is 1 to ${limits.key} of A-Z, a-z, 0-9 and . _ @ / -`);
+        continue;
+      }
+      this.text(`${field}[${JSON.stringify(key)}]`, text, limits.value);
+    }
+    return Object.fromEntries(entries);
+  }
+
+  oneOf<T extends string>(field: string, value: string, allowed: readonly T[], fallback: T): T {
+    if (value === "") return fallback;
+    const found = allowed.find((candidate) => candidate === value);
+    if (found === undefined) this.wrong(field, `must be one of ${allowed.join(", ")}`);
+    return found ?? fallback;
+  }
+
+  integer(field: string, value: number, least: number, most: number, fallback: number): number {
+    if (value === 0) return fallback;
+    if (!Number.isSafeInteger(value) || value < least || value > most) this.wrong(field, `must be between ${least} and ${most}`);
+    return value;
+  }
+}

@@ -1,0 +1,48 @@
+// What can be asked without an identity?
+// Liveness, readiness by part, metrics, and the trust bundle; nothing that names a task. Loopback by
+// default. SPIFFE Trust Domain and Bundle section 4 (the document).
+import fastify from "fastify";
+import type { BrokerParts } from "../health.ts";
+import type { Trust } from "../issue/trust.ts";
+import type { Metrics } from "../telemetry.ts";
+import { BrevetError } from "../errors.ts";
+import { toProblem } from "./status.ts";
+
+export type HttpParts = {
+  readonly health: BrokerParts;
+  readonly trust: Trust;
+  readonly metrics: Metrics;
+  readonly collect: () => void;
+};
+
+/** @returns the address and how to stop */
+export async function serveHttp(address: { host: string; port: number }, p: HttpParts): Promise<{ url: string; close: () => Promise<void> }> {
+  const app = fastify({ logger: false, bodyLimit: 4096, requestTimeout: 5000, connectionTimeout: 10_000, keepAliveTimeout: 5000 });
+  app.setNotFoundHandler((_request, reply) => problem(reply, new BrevetError("NOT_FOUND", "there is nothing at this path")));
+  app.setErrorHandler((error, _request, reply) => problem(reply, error instanceof BrevetError ? error : new BrevetError("INTERNAL", "internal error", { cause: error })));
+
+  app.get("/livez", async () => ({ live: true }));
+  app.get("/readyz", async (_request, reply) => {
+    void reply.code(p.health.ready ? 200 : 503);
+    return { ready: p.health.ready, parts: p.health.parts };
+  });
+  app.get("/metrics", async (_request, reply) => {
+    p.collect();
+    void reply.type(p.metrics.registry.contentType);
+    return p.metrics.registry.metrics();
+  });
+  app.get("/bundle", async (_request, reply) => {
+    void reply.type("application/json").header("cache-control", "max-age=60");
+    return p.trust.published.spiffe;
+  });
+
+  const url = await app.listen(address);
+  return { url, close: () => app.close() };
+}
+
+type Reply = { code(status: number): Reply; type(type: string): Reply; send(body: unknown): unknown };
+
+function problem(reply: Reply, error: BrevetError): void {
+  const { status, body } = toProblem(error);
+  reply.code(status).type("application/problem+json").send(body);
+}

@@ -1,0 +1,83 @@
+// How much may one user take of what all share?
+// Calls, connections and streams are counted per user ID, which the kernel vouches for, before any
+// cost is spent on them. 0 means no limit. One user at its limit takes nothing from another.
+import { BrevetError } from "../errors.ts";
+
+export type Limits = {
+  readonly perUidFetchesPerSecond: number;
+  readonly perUidConnections: number;
+  readonly perUidStreams: number;
+  readonly maxConnections: number;
+};
+
+type Use = { connections: number; streams: number; tokens: number; at: number };
+
+export class UidLimits {
+  readonly #limits: Limits;
+  readonly #uses = new Map<number, Use>();
+  #connections = 0;
+
+  constructor(limits: Limits) {
+    this.#limits = limits;
+  }
+
+  /** False: this connection is one too many. */
+  connect(uid: number): boolean {
+    const use = this.#use(uid);
+    const { perUidConnections, maxConnections } = this.#limits;
+    if ((perUidConnections > 0 && use.connections >= perUidConnections) || this.#connections >= maxConnections) return false;
+    use.connections++;
+    this.#connections++;
+    return true;
+  }
+
+  disconnect(uid: number): void {
+    const use = this.#use(uid);
+    this.#connections--;
+    if (--use.connections === 0 && use.streams === 0) this.#forgetLater(uid, use);
+  }
+
+  /** Counts one call against this second's share. A second's worth may be saved up. */
+  call(uid: number): void {
+    const rate = this.#limits.perUidFetchesPerSecond;
+    if (rate === 0) return;
+    const use = this.#use(uid);
+    const now = performance.now();
+    use.tokens = Math.min(rate, use.tokens + ((now - use.at) / 1000) * rate);
+    use.at = now;
+    if (use.tokens < 1) {
+      throw new BrevetError("RATE_LIMITED", `uid ${uid} makes more than ${rate} calls a second (limits.perUidFetchesPerSecond)`);
+    }
+    use.tokens--;
+  }
+
+  openStream(uid: number): void {
+    const use = this.#use(uid);
+    const most = this.#limits.perUidStreams;
+    if (most > 0 && use.streams >= most) {
+      throw new BrevetError("RATE_LIMITED", `uid ${uid} holds ${most} streams open already (limits.perUidStreams)`);
+    }
+    use.streams++;
+  }
+
+  closeStream(uid: number): void {
+    this.#use(uid).streams--;
+  }
+
+  get connections(): number {
+    return this.#connections;
+  }
+
+  #use(uid: number): Use {
+    let use = this.#uses.get(uid);
+    if (!use) this.#uses.set(uid, (use = { connections: 0, streams: 0, tokens: this.#limits.perUidFetchesPerSecond, at: performance.now() }));
+    return use;
+  }
+
+  // Not at once: whoever reconnects for each call must meet the bucket it emptied.
+  #forgetLater(uid: number, use: Use): void {
+    setTimeout(() => {
+      if (use.connections === 0 && use.streams === 0) this.#uses.delete(uid);
+    }, 2000).unref();
+  }
+}

@@ -1,0 +1,74 @@
+// Who was refused, and how often?
+// Every denial gets an attempt's ID, which the caller sees and an administrator can explain. The first
+// few of a kind in a minute are recorded with their facts, the rest counted in one row, so that a
+// caller that keeps asking can't fill the record.
+import { randomUUID } from "node:crypto";
+import { BrevetError } from "../errors.ts";
+import { addAttestation } from "../record/log.ts";
+import type { NewAttestation } from "../record/log.ts";
+import type { Store } from "../record/store.ts";
+import type { Call } from "./server.ts";
+
+const recordedPerMinute = 10;
+const windowMs = 60_000;
+const mostKinds = 1000;
+
+type Window = { since: number; recorded: number; last: NewAttestation; repeats: number };
+
+export class Refusals {
+  readonly #store: Store;
+  readonly #windows = new Map<string, Window>();
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(store: Store) {
+    this.#store = store;
+    this.#timer = setInterval(() => this.#flush(false), windowMs / 4);
+    this.#timer.unref();
+  }
+
+  /** The error that the caller gets: with the attempt's ID, if it is a denial. */
+  note(error: BrevetError, call: Call | undefined): BrevetError {
+    const caller = call?.connection.caller;
+    if (!caller || (!error.code.startsWith("DENIED_") && error.code !== "NOT_FOUND")) return error;
+    const attempt = randomUUID();
+    const recorded = this.#record({
+      attempt, outcome: "denied", reason: error.code, pid: caller.pid, uid: caller.uid, gid: caller.gid, facts: caller.facts, task: null, repeats: 0,
+    });
+    const { code, message, violations, cause } = error;
+    return new BrevetError(code, message, { violations, cause, metadata: { ...error.metadata, attempt: recorded } });
+  }
+
+  close(): Promise<void> {
+    clearInterval(this.#timer);
+    return this.#flush(true);
+  }
+
+  /** @returns the ID under which it, or the last recorded one like it, can be explained */
+  #record(attestation: NewAttestation): string {
+    const kind = `${attestation.uid} ${attestation.reason}`;
+    const now = performance.now();
+    let window = this.#windows.get(kind);
+    if (!window) {
+      if (this.#windows.size >= mostKinds) return attestation.attempt;
+      window = { since: now, recorded: 0, last: attestation, repeats: 0 };
+      this.#windows.set(kind, window);
+    }
+    if (window.recorded >= recordedPerMinute) {
+      window.repeats++;
+      return window.last.attempt;
+    }
+    window.recorded++;
+    window.last = attestation;
+    void addAttestation(this.#store, attestation).catch(() => undefined);
+    return attestation.attempt;
+  }
+
+  async #flush(all: boolean): Promise<void> {
+    const now = performance.now();
+    for (const [kind, window] of this.#windows) {
+      if (!all && now - window.since < windowMs) continue;
+      this.#windows.delete(kind);
+      if (window.repeats > 0) await addAttestation(this.#store, { ...window.last, repeats: window.repeats }).catch(() => undefined);
+    }
+  }
+}

@@ -1,0 +1,276 @@
+// Who is on the other end of this call, and may it be served at all?
+// Every connection is attested before its first byte is read; every call passes one wrapper: security
+// header, connection, limits, handler, error, log, count. No handler sees a call that skipped one.
+// SPIFFE Workload Endpoint sections 3 (`workload.spiffe.io: true`), 5 and 6.
+// What each call answers is in the files beside this one; facts about callers come from src/attest.
+import { chmodSync, lstatSync, unlinkSync } from "node:fs";
+import net from "node:net";
+import { Server, ServerCredentials } from "@grpc/grpc-js";
+import type { Metadata, sendUnaryData, ServerUnaryCall, ServerWritableStream, UntypedServiceImplementation } from "@grpc/grpc-js";
+import type { Caller } from "../attest/caller.ts";
+import { BrevetError, asBrevetError } from "../errors.ts";
+import type { UidLimits } from "./limits.ts";
+import { toGrpcError } from "./status.ts";
+
+/** One accepted connection and who opened it. */
+export type Connection = {
+  readonly caller: Caller;
+  /** The task whose own endpoint this is; null on the common sockets. */
+  readonly endpointTask: string | null;
+  /** Aborted when the connection closes. */
+  readonly closed: AbortSignal;
+};
+
+export type Call = { readonly connection: Connection; readonly signal: AbortSignal; readonly method: string };
+
+export type ServerOptions = {
+  readonly name: string;
+  readonly attest: (socket: net.Socket) => Caller;
+  /** Refuses a caller for good; undefined lets it in. */
+  readonly admit?: (caller: Caller) => BrevetError | undefined;
+  readonly limits: UidLimits;
+  readonly maxStreamsPerConnection: number;
+  readonly messageBytes: number;
+  readonly connectionIdleSeconds: number;
+  /** Told of every refused call; may add metadata (the attempt's ID) to the error. */
+  readonly onRefused: (error: BrevetError, call: Call | undefined, method: string) => BrevetError;
+  readonly onServed: (method: string, ms: number) => void;
+};
+
+type AnyUnary = ServerUnaryCall<unknown, unknown>;
+type AnyStream = ServerWritableStream<unknown, unknown>;
+
+const sessionMemoryMb = 10;
+const backlog = 1024;
+
+export class ApiServer {
+  readonly #o: ServerOptions;
+  readonly #grpc: Server;
+  readonly #connections = new Map<string, Connection>();
+  readonly #injector: ReturnType<Server["createConnectionInjector"]>;
+  #next = 0;
+
+  constructor(options: ServerOptions) {
+    this.#o = options;
+    this.#grpc = new Server({
+      "grpc.enable_channelz": 0,
+      "grpc.max_concurrent_streams": options.maxStreamsPerConnection,
+      "grpc.max_receive_message_length": options.messageBytes,
+      "grpc.max_send_message_length": 8 << 20,
+      "grpc.max_connection_idle_ms": options.connectionIdleSeconds * 1000,
+      "grpc-node.max_session_memory": sessionMemoryMb,
+    });
+    this.#injector = this.#grpc.createConnectionInjector(ServerCredentials.createInsecure());
+  }
+
+  get connections(): number {
+    return this.#connections.size;
+  }
+
+  /** For handlers that were not written here (health, reflection): the same guard before each. */
+  get guarded(): Pick<Server, "addService"> {
+    return {
+      addService: (definition, implementation) => {
+        const guarded: UntypedServiceImplementation = {};
+        for (const [name, handler] of Object.entries(implementation)) guarded[name] = this.#guard(name, handler as (...args: unknown[]) => void) as never;
+        this.#grpc.addService(definition, guarded);
+      },
+    };
+  }
+
+  addService(definition: Parameters<Server["addService"]>[0], implementation: UntypedServiceImplementation): void {
+    this.#grpc.addService(definition, implementation);
+  }
+
+  /** Answers once. */
+  unary<Q, A>(method: string, handler: (request: Q, call: Call) => Promise<A> | A): (call: ServerUnaryCall<Q, A>, done: sendUnaryData<A>) => void {
+    return (grpcCall, done) => {
+      const began = performance.now();
+      let call: Call | undefined;
+      const fail = (error: unknown): void => done(toGrpcError(this.#o.onRefused(publicError(error), call, method)));
+      try {
+        const found = this.#admit(grpcCall as unknown as AnyUnary, method);
+        call = found;
+        const answer = handler(grpcCall.request, found);
+        if (!(answer instanceof Promise)) {
+          done(null, answer);
+          return;
+        }
+        answer.then((value) => {
+          done(null, value);
+          this.#o.onServed(method, performance.now() - began);
+        }, fail);
+      } catch (error) {
+        fail(error);
+      }
+    };
+  }
+
+  /** Runs until the handler returns (OK) or throws; the signal ends with the stream. */
+  stream<Q, A>(method: string, handler: (request: Q, call: Call, stream: ServerWritableStream<Q, A>) => Promise<void>): (stream: ServerWritableStream<Q, A>) => void {
+    return (stream) => {
+      let call: Call | undefined;
+      let uid = -1;
+      void (async () => {
+        try {
+          call = this.#admit(stream as unknown as AnyStream, method);
+          this.#o.limits.openStream(call.connection.caller.uid);
+          uid = call.connection.caller.uid;
+          await handler(stream.request, call, stream);
+          stream.end();
+        } catch (error) {
+          if (stream.cancelled) return;
+          const refused = this.#o.onRefused(publicError(error), call, method);
+          stream.emit("error", toGrpcError(refused));
+        } finally {
+          if (uid >= 0) this.#o.limits.closeStream(uid);
+        }
+      })();
+    };
+  }
+
+  /**
+   * Serves on a unix socket. What stands at the path already is removed only if it is a socket that nobody answers.
+   * @returns closes the socket, its path and its connections
+   */
+  async listen(path: string, mode: number, endpointTask: string | null): Promise<() => Promise<void>> {
+    await clearPath(path);
+    const sockets = new Set<net.Socket>();
+    const server = net.createServer((socket) => {
+      if (!this.#accept(socket, endpointTask)) return;
+      sockets.add(socket);
+      socket.once("close", () => sockets.delete(socket));
+    });
+    const before = process.umask(0o777 & ~mode);
+    try {
+      await new Promise<void>((resolve, reject) => {
+        server.once("error", reject);
+        server.listen({ path, backlog }, () => resolve());
+      });
+    } catch (error) {
+      throw new BrevetError("START_REFUSED", `${path}: cannot listen: ${(error as Error).message}`, { cause: error });
+    } finally {
+      process.umask(before);
+    }
+    chmodSync(path, mode);
+    const made = lstatSync(path);
+    return async () => {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      removeIfSame(path, made.ino);
+      // what is being ended gets its last message out first
+      setTimeout(() => {
+        for (const socket of sockets) socket.destroy();
+      }, 250).unref();
+      await closed;
+    };
+  }
+
+  /** Lets calls under way finish until the deadline. */
+  async close(deadlineMs: number): Promise<void> {
+    const { promise, resolve } = withResolvers();
+    const timer = setTimeout(() => {
+      this.#grpc.forceShutdown();
+      resolve();
+    }, deadlineMs);
+    this.#grpc.tryShutdown(() => resolve());
+    await promise;
+    clearTimeout(timer);
+  }
+
+  #accept(socket: net.Socket, endpointTask: string | null): boolean {
+    socket.on("error", () => socket.destroy());
+    let caller: Caller;
+    try {
+      caller = this.#o.attest(socket);
+    } catch (error) {
+      this.#o.onRefused(asBrevetError(error), undefined, "connect");
+      socket.destroy();
+      return false;
+    }
+    const refused = this.#o.admit?.(caller)
+      ?? (this.#o.limits.connect(caller.uid) ? undefined : new BrevetError("RATE_LIMITED", `uid ${caller.uid} holds too many connections`));
+    if (refused) {
+      this.#o.onRefused(refused, undefined, "connect");
+      caller.close();
+      socket.destroy();
+      return false;
+    }
+    const closing = new AbortController();
+    const id = `c${this.#next++}`;
+    this.#connections.set(id, { caller, endpointTask, closed: closing.signal });
+    // grpc-js hands a call's peer address on as text: for our connections it is this key
+    Object.defineProperty(socket, "remoteAddress", { value: id });
+    socket.once("close", () => {
+      this.#connections.delete(id);
+      this.#o.limits.disconnect(caller.uid);
+      closing.abort();
+      caller.close();
+    });
+    this.#injector.injectConnection(socket);
+    return true;
+  }
+
+  #admit(call: AnyUnary | AnyStream, method: string): Call {
+    checkSecurityHeader(call.metadata);
+    const connection = this.#connections.get(call.getPeer());
+    if (!connection) throw new BrevetError("DENIED_UNATTESTED", "the connection is gone");
+    this.#o.limits.call(connection.caller.uid);
+    const ended = new AbortController();
+    call.on("cancelled", () => ended.abort(new BrevetError("DEADLINE", "the caller went away")));
+    return { connection, signal: ended.signal, method };
+  }
+
+  #guard(method: string, handler: (...args: unknown[]) => void): (...args: unknown[]) => void {
+    return (call, ...rest) => {
+      try {
+        this.#admit(call as AnyUnary, method);
+      } catch (error) {
+        const refused = toGrpcError(this.#o.onRefused(publicError(error), undefined, method));
+        const done = rest[0];
+        if (typeof done === "function") done(refused);
+        else (call as AnyStream).emit("error", refused);
+        return;
+      }
+      handler(call, ...rest);
+    };
+  }
+}
+
+function withResolvers(): { promise: Promise<void>; resolve: () => void } {
+  let resolve = (): void => undefined;
+  const promise = new Promise<void>((r) => (resolve = r));
+  return { promise, resolve };
+}
+
+/** Exactly one value, in exactly these letters: a request forged through a browser or a proxy has none. */
+function checkSecurityHeader(metadata: Metadata): void {
+  const values = metadata.get("workload.spiffe.io");
+  if (values.length === 1 && values[0] === "true") return;
+  throw new BrevetError("SECURITY_HEADER_MISSING", "metadata workload.spiffe.io: true is required (SPIFFE Workload Endpoint, section 3)");
+}
+
+function publicError(error: unknown): BrevetError {
+  if (error instanceof Error && error.name === "AbortError") return asBrevetError(error.cause ?? new BrevetError("DEADLINE", "the caller went away"));
+  return asBrevetError(error);
+}
+
+/** A path below a name that anybody could swap is no place for a socket. */
+async function clearPath(path: string): Promise<void> {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (!found) return;
+  if (!found.isSocket()) throw new BrevetError("START_REFUSED", `${path}: is there already and is not a socket: remove it`);
+  const answered = await new Promise<boolean>((resolve) => {
+    const probe = net.connect(path, () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.on("error", () => resolve(false));
+  });
+  if (answered) throw new BrevetError("START_REFUSED", `${path}: another process serves this socket`);
+  unlinkSync(path);
+}
+
+function removeIfSame(path: string, ino: number): void {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found?.ino === ino) unlinkSync(path);
+}

@@ -1,0 +1,104 @@
+// Who is told when SVIDs die?
+// Everybody in this process, in the same turn as the commit: streams first, then the feed, then the
+// lists. What other brokers committed arrives through the feed and takes the same way, after a look
+// at the row. Nothing here decides; a missed change is found again by sequence.
+import type { Bindings } from "./claim/bindings.ts";
+import type { Endpoints } from "./claim/endpoints.ts";
+import type { Issuer } from "./issue/issue.ts";
+import type { FeedRow, RevokeVerdict } from "./record/revocations.ts";
+import type { Store } from "./record/store.ts";
+import { getTasks } from "./record/tasks.ts";
+import type { Crls } from "./revoke/crl.ts";
+import type { Feed } from "./revoke/feed.ts";
+import type { Metrics } from "./telemetry.ts";
+
+export type Told = {
+  readonly store: Store;
+  readonly bindings: Bindings;
+  readonly issuer: Issuer;
+  readonly feed: Feed;
+  readonly crls: Crls;
+  readonly endpoints: Endpoints;
+  readonly metrics: Metrics;
+};
+
+export class Changes {
+  #told: Told | undefined;
+  readonly #tasks = new Map<string, Set<() => void>>();
+  readonly #services = new Set<() => void>();
+
+  connect(told: Told): void {
+    this.#told = told;
+  }
+
+  /** A batch of this broker's own is committed. */
+  committed(verdicts: readonly RevokeVerdict[], rows: readonly FeedRow[]): void {
+    for (const verdict of verdicts) {
+      if (verdict.verdict === "ended" || verdict.verdict === "already") this.#ended(verdict.task);
+      else if (verdict.verdict === "changed") this.#changed(verdict.task, verdict.epoch);
+      this.#told?.metrics.ended.inc({ verdict: verdict.verdict, state: verdict.state ?? "" });
+    }
+    this.#told?.feed.committed(rows);
+  }
+
+  /** The feed has moved on, by whomever. */
+  revoked(rows: readonly FeedRow[]): void {
+    const told = this.#told;
+    if (!told) return;
+    told.crls.changed();
+    const foreign = rows.filter((row) => (told.bindings.get(row.subject)?.epoch ?? Infinity) < row.epoch);
+    if (rows.some((row) => row.subject.startsWith("service/"))) this.servicesChanged();
+    if (foreign.length > 0) void this.#look(told, foreign.map((row) => row.subject));
+  }
+
+  /** Calls back when the task has changed in any way. */
+  onTask(task: string, callback: () => void): () => void {
+    let set = this.#tasks.get(task);
+    if (!set) this.#tasks.set(task, (set = new Set()));
+    set.add(callback);
+    return () => {
+      set.delete(callback);
+      if (set.size === 0) this.#tasks.delete(task);
+    };
+  }
+
+  onServices(callback: () => void): () => void {
+    this.#services.add(callback);
+    return () => this.#services.delete(callback);
+  }
+
+  servicesChanged(): void {
+    for (const callback of [...this.#services]) callback();
+  }
+
+  task(task: string): void {
+    for (const callback of [...(this.#tasks.get(task) ?? [])]) callback();
+  }
+
+  async #look(told: Told, tasks: readonly string[]): Promise<void> {
+    try {
+      const rows = new Map((await getTasks(told.store, tasks)).map((row) => [row.id, row]));
+      for (const task of tasks) {
+        const row = rows.get(task);
+        if (row?.state === "active") this.#changed(task, row.epoch);
+        else this.#ended(task);
+      }
+    } catch {
+      // without the database nothing is issued; when it is back, each fetch reads the row anyway
+      for (const task of tasks) this.#ended(task);
+    }
+  }
+
+  #ended(task: string): void {
+    this.#told?.issuer.forget(task);
+    this.#told?.bindings.ended(task);
+    this.#told?.endpoints.shut(task);
+    this.task(task);
+  }
+
+  #changed(task: string, epoch: number): void {
+    this.#told?.issuer.forget(task);
+    this.#told?.bindings.changed(task, epoch);
+    this.task(task);
+  }
+}

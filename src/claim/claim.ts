@@ -1,0 +1,189 @@
+// How does a process get its task, and what does it hold now?
+// Who may have a task is decided by its agent's selectors, on facts proved now; how it is claimed, by
+// the task (claim, ticket, auto). A ticket is spent and a task bound in one transaction, with the
+// attestation and the log entry. Bundles, health and reflection never bind anybody.
+// SPIFFE Workload Endpoint section 5: nothing of this needs the agent's help where the bind is `auto`.
+// The map of bindings is bindings.ts's; SVIDs for what is held, src/issue's.
+import { randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Caller } from "../attest/caller.ts";
+import type { LiveCatalog } from "../authorize/catalog.ts";
+import { BrevetError, notFound } from "../errors.ts";
+import type { Facts } from "../identity/selectors.ts";
+import { autoTasks, claimTask, getTask } from "../record/tasks.ts";
+import type { ClaimOutcome, TaskRow } from "../record/tasks.ts";
+import type { Store } from "../record/store.ts";
+import type { Bindings, Bound, Found } from "./bindings.ts";
+import { hashTicket } from "./ticket.ts";
+
+export type ClaimsOptions = {
+  readonly store: Store;
+  readonly bindings: Bindings;
+  readonly catalog: LiveCatalog;
+  readonly waitForTaskSeconds: number;
+  /** Makes the task reachable at its own endpoint before the claim is answered. */
+  readonly openEndpoint: (task: string) => Promise<void>;
+};
+
+/** What a caller may have SVIDs of. */
+export type Holding =
+  | { readonly kind: "tasks"; readonly found: Found; readonly bound: readonly Bound[] }
+  | { readonly kind: "services"; readonly services: readonly string[] };
+
+const pollMs = 1000;
+const autoCandidates = 8;
+
+export class Claims {
+  readonly #o: ClaimsOptions;
+  readonly #wakers = new Map<object, { pids: ReadonlySet<number>; agents: ReadonlySet<string>; wake: () => void }>();
+
+  constructor(options: ClaimsOptions) {
+    this.#o = options;
+    options.bindings.onBound((instance) => this.#wake((waiter) => waiter.pids.has(instance.pid)));
+  }
+
+  /** The number of callers that are held until a task comes. */
+  get waiting(): number {
+    return this.#wakers.size;
+  }
+
+  /** A task with bind `auto` was opened. */
+  autoOpened(agent: string): void {
+    this.#wake((waiter) => waiter.agents.has(agent));
+  }
+
+  /**
+   * Binds the process to the task. The same process again: answered alike.
+   * A process that the agent's selectors don't match is told what one is told for a task that is not there.
+   */
+  async claim(task: string, ticket: string, process: Caller, by: string, signal: AbortSignal): Promise<{ bound: Bound; row: TaskRow }> {
+    const row = await getTask(this.#o.store, task);
+    const facts = await this.facts(process, signal);
+    if (!row || !this.#o.catalog.isAgent(row.agent, facts)) throw notFound("task", "task");
+    if (row.bind === "ticket" && ticket === "" && row.state === "ready") {
+      throw new BrevetError("DENIED_TICKET", "ticket: this task wants a ticket");
+    }
+    return this.#bind(row, ticket === "" ? null : hashTicket(ticket), process, facts, by);
+  }
+
+  /**
+   * What the caller holds: its tasks, or an `auto` task that it gets by this, or the services it is.
+   * A caller that is an agent, but has had no task yet, is held up to `waitForTask`.
+   * @throws BrevetError DENIED_NO_MATCH, DENIED_NO_TASK, DENIED_TASK_ENDED
+   */
+  async hold(caller: Caller, endpointTask: string | null, signal: AbortSignal): Promise<Holding> {
+    const { catalog, waitForTaskSeconds } = this.#o;
+    const deadline = performance.now() + waitForTaskSeconds * 1000;
+    const waiter = { pids: new Set<number>(), agents: new Set<string>(), wake: (): void => undefined };
+    try {
+      for (;;) {
+        let woken = new Promise<void>((resolve) => (waiter.wake = resolve));
+        const found = await this.#find(caller, signal);
+        const mine = found?.bound.filter((bound) => endpointTask === null || bound.task === endpointTask) ?? [];
+        if (found && mine.length > 0) return { kind: "tasks", found, bound: mine };
+        if (endpointTask !== null) throw new BrevetError("DENIED_TASK_ENDED", "this endpoint's task is over, or the caller is not bound to it");
+
+        const facts = await this.facts(caller, signal);
+        const agents = catalog.matchingAgents(facts);
+        if (await this.#takeAuto(caller, agents, facts)) continue;
+        const services = catalog.matchingServices(facts);
+        if (services.length > 0) return { kind: "services", services };
+        if (agents.length === 0) throw new BrevetError("DENIED_NO_MATCH", "no agent or service of the catalog matches this process");
+        // who had a task and lost it is not waiting for one
+        if (found && (found.instance.pid === caller.pid || found.instance.hadTree)) {
+          throw new BrevetError("DENIED_TASK_ENDED", "the task of this process has ended");
+        }
+        const left = deadline - performance.now();
+        if (left <= 0) throw new BrevetError("DENIED_NO_TASK", `no task of ${agents.join(", ")} is waiting for this process`);
+        if (waiter.pids.size === 0) {
+          for (const pid of [caller.pid, ...caller.ancestors().map((link) => link.pid)]) waiter.pids.add(pid);
+          for (const agent of agents) waiter.agents.add(agent);
+          this.#wakers.set(waiter, waiter);
+          woken = Promise.resolve(); // what came before we listened is looked for once more
+        }
+        await Promise.race([woken, sleep(Math.min(pollMs, left), undefined, { signal, ref: false })]);
+        signal.throwIfAborted();
+      }
+    } finally {
+      this.#wakers.delete(waiter);
+    }
+  }
+
+  /** The caller's facts, with the executable's hash where the catalog asks for one. */
+  async facts(caller: Caller, signal: AbortSignal): Promise<Facts> {
+    if (caller.facts.sha256 === undefined && this.#o.catalog.wantsHash(caller.facts)) await caller.sha256(signal);
+    return caller.facts;
+  }
+
+  /** The nearest bound process, asking the database for what other brokers bound if none is known here. */
+  async #find(caller: Caller, signal: AbortSignal): Promise<Found | undefined> {
+    const { bindings, catalog } = this.#o;
+    let found = bindings.find(caller);
+    if (!found || found.bound.length === 0) {
+      await bindings.refresh(caller);
+      found = bindings.find(caller);
+    }
+    if (!found || found.instance.pid !== caller.pid) return found;
+    // the bound process itself must still be what its agents' selectors ask for
+    const facts = await this.facts(caller, signal);
+    return { ...found, bound: found.bound.filter((bound) => catalog.isAgent(bound.agent, facts)) };
+  }
+
+  async #takeAuto(caller: Caller, agents: readonly string[], facts: Facts): Promise<boolean> {
+    if (agents.length === 0) return false;
+    for (const task of await autoTasks(this.#o.store, agents, autoCandidates)) {
+      const row = await getTask(this.#o.store, task);
+      if (!row) continue;
+      try {
+        await this.#bind(row, null, caller, facts, `uid ${caller.uid}`);
+        return true;
+      } catch (error) {
+        // another caller was first, or the task just ended: the next one may be free
+        if (error instanceof BrevetError && ["DENIED_TASK_TAKEN", "WRONG_STATE", "NOT_FOUND", "DENIED_TOO_MANY_TASKS"].includes(error.code)) continue;
+        throw error;
+      }
+    }
+    return false;
+  }
+
+  async #bind(row: TaskRow, ticketHash: Buffer | null, process: Caller, facts: Facts, by: string): Promise<{ bound: Bound; row: TaskRow }> {
+    const { store, bindings, catalog } = this.#o;
+    const outcome = await claimTask(store, {
+      task: row.id, ticketHash, attempt: randomUUID(), by, facts,
+      mostTasks: catalog.agent(row.agent)?.definition.tasksPerInstance ?? 1,
+      instance: {
+        id: randomUUID(), bootId: process.bootId, pid: process.pid, startTime: process.startTime,
+        exeDev: process.executable.dev, exeIno: process.executable.ino, uid: process.uid, gid: process.gid, path: facts.path ?? "",
+      },
+    });
+    if (outcome.verdict !== "claimed" && outcome.verdict !== "repeated") throw refusal(row.id, outcome);
+    const claimed = await getTask(store, row.id);
+    const bound = claimed && bindings.add(claimed);
+    if (!claimed || !bound || !process.isSame()) {
+      throw new BrevetError("DENIED_INSTANCE_CHANGED", "the process exited or changed while it was being bound; its task ends with it");
+    }
+    await this.#o.openEndpoint(row.id);
+    return { bound, row: claimed };
+  }
+
+  #wake(which: (waiter: { pids: ReadonlySet<number>; agents: ReadonlySet<string> }) => boolean): void {
+    for (const waiter of this.#wakers.values()) if (which(waiter)) waiter.wake();
+  }
+}
+
+function refusal(task: string, outcome: ClaimOutcome): BrevetError {
+  const metadata = { task };
+  switch (outcome.verdict) {
+    case "gone":
+      return notFound("task", "task");
+    case "taken":
+      return new BrevetError("DENIED_TASK_TAKEN", "the task is bound to another process", { metadata });
+    case "ticket":
+      return new BrevetError("DENIED_TICKET", "ticket: not good for this task (wrong, used or too old): ask for a new one", { metadata });
+    case "too_many":
+      return new BrevetError("DENIED_TOO_MANY_TASKS", "this process holds as many tasks as its agent's tasksPerInstance allows", { metadata });
+    default:
+      return new BrevetError("WRONG_STATE", `the task is ${outcome.state ?? "over"}`, { metadata: { ...metadata, state: outcome.state ?? "" } });
+  }
+}
+

@@ -1,0 +1,177 @@
+// What must a broker do that nobody asks for?
+// End the tasks of processes that exited, however long the database stays away; mark what has expired;
+// rotate keys, follow other brokers' notices, keep the record within its retention, and say whether the
+// database answers. Every job is idempotent: two brokers that do the same do it once.
+import { setTimeout as sleep } from "node:timers/promises";
+import { bootId } from "./attest/proc.ts";
+import type { Bindings, Bound } from "./claim/bindings.ts";
+import type { Claims } from "./claim/claim.ts";
+import type { Endpoints } from "./claim/endpoints.ts";
+import { BrevetError } from "./errors.ts";
+import type { BrokerParts } from "./health.ts";
+import type { Trust } from "./issue/trust.ts";
+import { purge } from "./record/log.ts";
+import type { Store } from "./record/store.ts";
+import { boundElsewhere, boundTasks, dueTasks } from "./record/tasks.ts";
+import type { TaskRow } from "./record/tasks.ts";
+import { readClock } from "./record/trust.ts";
+import type { Crls } from "./revoke/crl.ts";
+import type { Feed } from "./revoke/feed.ts";
+import type { Revoker } from "./revoke/revoke.ts";
+import type { Log } from "./telemetry.ts";
+
+export type HousekeepingOptions = {
+  readonly store: Store;
+  readonly bindings: Bindings;
+  readonly claims: Claims;
+  readonly revoker: Revoker;
+  readonly trust: Trust;
+  readonly crls: Crls;
+  readonly feed: Feed;
+  readonly endpoints: Endpoints;
+  readonly reloadCatalog: () => Promise<void>;
+  readonly health: BrokerParts;
+  readonly log: Log;
+  readonly retentionSeconds: number;
+};
+
+const retryMs = 100;
+const mostExpiryMs = 15_000;
+const rotationMs = 60_000;
+const purgeMs = 3_600_000;
+const databaseCheckMs = 2_000;
+
+export class Housekeeping {
+  readonly #o: HousekeepingOptions;
+  readonly #closing = new AbortController();
+  readonly #jobs = new Set<Promise<void>>();
+  #expiryTimer: NodeJS.Timeout | undefined;
+  #expiryAt = Infinity;
+
+  constructor(options: HousekeepingOptions) {
+    this.#o = options;
+  }
+
+  start(): void {
+    const { store, trust, crls, log, retentionSeconds } = this.#o;
+    store.listen((payload) => this.#noticed(payload), () => this.#mayHaveMissed());
+    crls.changed();
+    trust.onChange(() => crls.changed());
+    this.#every(rotationMs, "rotation", () => trust.refresh());
+    this.#every(purgeMs, "retention", async () => {
+      const before = new Date((await readClock(store)).getTime() - retentionSeconds * 1000);
+      for (const { what, removed } of await purge(store, before)) if (removed > 0) log("retention", { what, removed });
+    });
+    // while nobody listens to the feed, this is all that an idle broker asks
+    this.#every(databaseCheckMs, "database", async () => {
+      await readClock(store);
+
+    });
+    this.#expire();
+  }
+
+  /** Its tasks end, whatever the database does meanwhile. */
+  instanceExited(bound: Bound): void {
+    const state = bound.onExit === "close" ? "closed" : "aborted";
+    this.#run(async () => {
+      for (;;) {
+        try {
+          await this.#o.revoker.end(bound.task, state, "the bound process exited", "brevet");
+          return;
+        } catch (error) {
+          if (error instanceof BrevetError && error.code === "NOT_FOUND") return;
+          await sleep(retryMs, undefined, { signal: this.#closing.signal });
+        }
+      }
+    });
+  }
+
+  /** A task was opened here. */
+  opened(row: TaskRow): void {
+    if (row.bind === "auto") this.#o.claims.autoOpened(row.agent);
+    this.#expireWithin(row.expiresAt.getTime() - Date.now());
+  }
+
+  /** Tasks bound to processes of an earlier boot can't have one any more. */
+  async endOrphans(): Promise<void> {
+    for (const id of await boundElsewhere(this.#o.store, bootId())) {
+      await this.#o.revoker.end(id, "aborted", "the machine was restarted", "brevet");
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort();
+    clearTimeout(this.#expiryTimer);
+    await Promise.allSettled(this.#jobs);
+  }
+
+  #noticed(payload: string): void {
+    const { feed, claims, trust, reloadCatalog, store, bindings, endpoints } = this.#o;
+    const [what, detail] = payload.split(" ");
+    this.#run(async () => {
+      if (what === "feed") await feed.catchUp();
+      else if (what === "auto" && detail) claims.autoOpened(detail);
+      else if (what === "trust") await trust.refresh();
+      else if (what === "catalog") await reloadCatalog();
+      else if (what === "claim" && detail) {
+        for (const row of await boundTasks(store, bootId(), [Number(detail)])) if (bindings.add(row)) await endpoints.open(row.id);
+      }
+    });
+  }
+
+  #mayHaveMissed(): void {
+    const { feed, trust, reloadCatalog, health } = this.#o;
+    this.#run(async () => {
+      await feed.catchUp();
+      await reloadCatalog();
+      await trust.refresh();
+      health.set("database", true);
+    });
+  }
+
+  #expireWithin(ms: number): void {
+    const at = performance.now() + Math.max(0, Math.min(ms, mostExpiryMs));
+    if (at >= this.#expiryAt || this.#closing.signal.aborted) return;
+    this.#expiryAt = at;
+    clearTimeout(this.#expiryTimer);
+    this.#expiryTimer = setTimeout(() => this.#expire(), at - performance.now());
+    this.#expiryTimer.unref();
+  }
+
+  #expire(): void {
+    this.#expiryAt = Infinity;
+    this.#run(async () => {
+      try {
+        const { due, nextMs } = await dueTasks(this.#o.store);
+        await Promise.all(due.map((task) => this.#o.revoker.end(task, "expired", "expired", "brevet")));
+        this.#expireWithin(nextMs ?? mostExpiryMs);
+      } finally {
+        this.#expireWithin(mostExpiryMs);
+      }
+    });
+  }
+
+  #every(ms: number, name: string, job: () => Promise<void>): void {
+    const timer = setInterval(() => this.#run(job, name), ms);
+    timer.unref();
+    this.#closing.signal.addEventListener("abort", () => clearInterval(timer), { once: true });
+  }
+
+  /** A job that fails is logged, shown as not ready if it was the database, and done again by its timer. */
+  #run(job: () => Promise<void>, name = "notice"): void {
+    if (this.#closing.signal.aborted) return;
+    const running = job().then(
+      () => {
+        if (name === "database") this.#o.health.set("database", true);
+      },
+      (error: unknown) => {
+        if (this.#closing.signal.aborted) return;
+        const code = error instanceof BrevetError ? error.code : "INTERNAL";
+        if (code === "DATABASE_UNAVAILABLE" || code === "OUTCOME_UNKNOWN") this.#o.health.set("database", false, "PostgreSQL does not answer");
+        this.#o.log("job.failed", { what: name, code, message: error instanceof Error ? error.message : "" }, "warn");
+      },
+    );
+    this.#jobs.add(running);
+    void running.finally(() => this.#jobs.delete(running));
+  }
+}

@@ -1,0 +1,215 @@
+// How does an instance get an SVID? (The first transaction.)
+//   1. The caller is still the process attested on this connection.
+//   2. It is bound to a task.
+//   3. Authorize: state, audiences, lifetime.
+//   4. One transaction: lock the task's row FOR SHARE, insert the SVID's row and the log entry, commit.
+//                     Die here: the row counts as issued, so it is revocable.
+//   5. Sign.          Die here: the same.
+//   6. Hand over.     Die before: the caller never got it; still revocable.
+// Always true: no key signs what is not already a row; all times are PostgreSQL's; a task that is being
+// ended is waited for, not raced. Steps 1 and 2 are proved by the caller's Holder (src/claim), step 3's
+// audiences by src/authorize; the judgement under the lock is the database's (issue_svids).
+import { randomBytes } from "node:crypto";
+import { issueJwt } from "../../ca/jwt.ts";
+import { issueX509, newSerial } from "../../ca/x509.ts";
+import { BrevetError } from "../errors.ts";
+import { formatAgentTaskId, formatServiceId } from "../identity/id.ts";
+import type { TaskBinding } from "../identity/task.ts";
+import { Batch } from "../record/batch.ts";
+import { readServiceEpochs, readTaskStates, recordServiceSvids, recordTaskSvids } from "../record/svids.ts";
+import type { ServiceSvidRequest, ServiceSvidVerdict, SvidKind, TaskNow, TaskSvidRequest, TaskSvidVerdict } from "../record/svids.ts";
+import type { Store } from "../record/store.ts";
+import type { Signers } from "./trust.ts";
+
+/** Who asks, and under what: a task bound to an instance, or a registered service. */
+export type Holder =
+  | { readonly kind: "task"; readonly task: string; readonly agent: string; readonly instance: string; isSame(): boolean }
+  | { readonly kind: "service"; readonly service: string; readonly process: string; isSame(): boolean };
+
+export type X509Svid = {
+  readonly spiffeId: string;
+  readonly hint: string;
+  readonly epoch: number;
+  /** Leaf and signing CA, DER, concatenated. */
+  readonly chain: Buffer;
+  /** PKCS#8 DER; in this broker's memory only, and dropped with the SVID. */
+  readonly key: Buffer;
+  /** On performance.now()'s clock: from then on a new one is issued. */
+  readonly renewAt: number;
+};
+
+export type JwtSvid = { readonly spiffeId: string; readonly hint: string; readonly token: string };
+
+export type IssuerOptions = {
+  readonly store: Store;
+  readonly trustDomain: string;
+  readonly signers: () => Signers;
+  /** Resolves when a change of the task that is under way has its outcome. */
+  readonly whenClear: (task: string) => Promise<void> | undefined;
+};
+
+type Held = { readonly svid: X509Svid; readonly instance: string };
+type Granted = { readonly verdict: "ok"; readonly epoch: number; readonly issuedAt: Date; readonly expiresAt: Date };
+
+const mostPerBatch = 256;
+const blockedTries = 100;
+const backdateMs = 60_000;
+const mostSkewMs = 5000;
+
+export class Issuer {
+  readonly #o: IssuerOptions;
+  readonly #tasks: Batch<TaskSvidRequest, TaskSvidVerdict>;
+  readonly #services: Batch<ServiceSvidRequest, ServiceSvidVerdict>;
+  readonly #taskReads: Batch<string, TaskNow | null>;
+  readonly #serviceReads: Batch<string, number>;
+  readonly #held = new Map<string, Held>();
+  readonly #flights = new Map<string, Promise<X509Svid>>();
+
+  constructor(options: IssuerOptions) {
+    this.#o = options;
+    const { store, signers } = options;
+    const authorities = (): Parameters<typeof recordTaskSvids>[2] => {
+      const now = signers();
+      return {
+        x509: { id: now.x509.record.id, notAfter: now.x509.notAfter },
+        jwt: { id: now.jwt.record.id, notAfter: now.jwt.notAfter },
+      };
+    };
+    this.#tasks = new Batch({ send: (requests) => recordTaskSvids(store, requests, authorities()), most: mostPerBatch });
+    this.#services = new Batch({ send: (requests) => recordServiceSvids(store, requests, authorities()), most: mostPerBatch });
+    this.#taskReads = new Batch({
+      send: async (ids) => {
+        const states = await readTaskStates(store, [...new Set(ids)]);
+        return ids.map((id) => states.get(id) ?? null);
+      },
+      most: 1024,
+    });
+    this.#serviceReads = new Batch({
+      send: async (names) => {
+        const epochs = await readServiceEpochs(store, [...new Set(names)]);
+        return names.map((name) => epochs.get(name) ?? -1);
+      },
+      most: 1024,
+    });
+  }
+
+  /**
+   * The instance's current X.509-SVID for its task and epoch, after the row was read; a new one if it
+   * has none, or past half of its life.
+   * @throws BrevetError DENIED_TASK_ENDED, DENIED_INSTANCE_CHANGED, DATABASE_UNAVAILABLE, CLOCK_SKEW
+   */
+  async x509(holder: Holder): Promise<X509Svid> {
+    const key = keyOf(holder);
+    const held = this.#held.get(key);
+    if (held && performance.now() < held.svid.renewAt && (await this.#stillGood(holder, held))) {
+      this.#checkCaller(holder);
+      return held.svid;
+    }
+    const flight = this.#flights.get(key);
+    if (flight) return flight;
+    const started = this.#newX509(holder, key);
+    this.#flights.set(key, started);
+    try {
+      return await started;
+    } finally {
+      this.#flights.delete(key);
+    }
+  }
+
+  /** Always a new JWT-SVID. */
+  async jwt(holder: Holder, audiences: readonly string[]): Promise<JwtSvid> {
+    const jti = randomBytes(16).toString("base64url");
+    const { granted, binding, spiffeId } = await this.#record(holder, "jwt", jti, audiences); // 1-4
+    const token = issueJwt({ // 5
+      signer: this.#o.signers().jwt, subject: spiffeId, audience: audiences, jti, issuedAt: granted.issuedAt, expiresAt: granted.expiresAt, binding,
+    });
+    return { spiffeId, hint: hintOf(holder), token };
+  }
+
+  /** Drops the SVIDs held for a task (or a service), keys and all. */
+  forget(holderKey: string): void {
+    this.#held.delete(holderKey);
+  }
+
+  get held(): number {
+    return this.#held.size;
+  }
+
+  async #newX509(holder: Holder, key: string): Promise<X509Svid> {
+    const serial = newSerial();
+    const { granted, binding, spiffeId } = await this.#record(holder, "x509", serial.toString("hex"), []); // 1-4
+    const issued = issueX509({ // 5
+      signer: this.#o.signers().x509, spiffeId, binding, serial,
+      notBefore: new Date(granted.issuedAt.getTime() - backdateMs), notAfter: granted.expiresAt,
+    });
+    const life = granted.expiresAt.getTime() - granted.issuedAt.getTime();
+    const svid: X509Svid = {
+      spiffeId, hint: hintOf(holder), epoch: granted.epoch, chain: issued.chain, key: issued.key,
+      renewAt: performance.now() + life * (0.45 + Math.random() * 0.1),
+    };
+    this.#held.set(key, { svid, instance: holder.kind === "task" ? holder.instance : holder.process });
+    return svid; // 6
+  }
+
+  async #stillGood(holder: Holder, held: Held): Promise<boolean> {
+    if (holder.kind === "service") return (await this.#serviceReads.add(holder.service)) === held.svid.epoch;
+    const now = await this.#taskReads.add(holder.task);
+    return now?.state === "active" && now.instance === holder.instance && held.instance === holder.instance && now.epoch === held.svid.epoch;
+  }
+
+  #checkCaller(holder: Holder): void {
+    if (holder.isSame()) return;
+    throw new BrevetError("DENIED_INSTANCE_CHANGED", "the calling process is not the one that was attested on this connection: connect again");
+  }
+
+  async #record(holder: Holder, kind: SvidKind, serial: string, audiences: readonly string[]): Promise<{ granted: Granted; binding: TaskBinding; spiffeId: string }> {
+    this.#checkCaller(holder); // 1, 2
+    const { trustDomain } = this.#o;
+    if (holder.kind === "service") {
+      const granted = await this.#services.add({ service: holder.service, by: holder.process, kind, serial, audiences });
+      if (granted.verdict !== "ok") throw new BrevetError("DENIED_NO_MATCH", `service ${holder.service}: no longer registered`);
+      this.#checkClock(granted.issuedAt);
+      const binding = { task: `service/${holder.service}`, epoch: granted.epoch, instance: "", context: "" };
+      return { granted, binding, spiffeId: formatServiceId(trustDomain, holder.service) };
+    }
+    const granted = await this.#recordForTask(holder.task, holder.instance, kind, serial, audiences);
+    this.#checkClock(granted.issuedAt);
+    const binding: TaskBinding = {
+      task: holder.task, epoch: granted.epoch, instance: holder.instance, context: granted.contextDigest,
+      ...(granted.onBehalfOf ? { onBehalfOf: granted.onBehalfOf } : {}),
+    };
+    return { granted, binding, spiffeId: formatAgentTaskId(trustDomain, granted.agent, holder.task) };
+  }
+
+  /** Tries again while the row is being changed; what changes it decides first. */
+  async #recordForTask(task: string, instance: string, kind: SvidKind, serial: string, audiences: readonly string[]): Promise<TaskSvidVerdict & { verdict: "ok" }> {
+    for (let tries = 0; tries < blockedTries; tries++) {
+      await this.#o.whenClear(task);
+      const verdict = await this.#tasks.add({ task, instance, kind, serial, audiences }); // 3, 4
+      if (verdict.verdict === "ok") return verdict;
+      if (verdict.verdict === "blocked") {
+        await new Promise((resolve) => setTimeout(resolve, Math.min(1 + tries, 20)));
+        continue;
+      }
+      if (verdict.verdict === "not_bound") throw new BrevetError("DENIED_NO_TASK", "the task is bound to another instance");
+      throw new BrevetError("DENIED_TASK_ENDED", `the task is ${verdict.state ?? "gone"}`, { metadata: { task } });
+    }
+    throw new BrevetError("RATE_LIMITED", "the task is being changed all the time: try again");
+  }
+
+  /** All lifetimes are PostgreSQL's; with clocks far apart our callers would misread them. */
+  #checkClock(databaseNow: Date): void {
+    const skew = Date.now() - databaseNow.getTime();
+    if (Math.abs(skew) <= mostSkewMs) return;
+    throw new BrevetError("CLOCK_SKEW", `this machine's clock and PostgreSQL's differ by ${Math.round(skew)} ms: nothing is issued above ${mostSkewMs} ms`);
+  }
+}
+
+/** Under which an SVID is held. */
+export function keyOf(holder: Holder): string {
+  return holder.kind === "task" ? holder.task : `service/${holder.service} ${holder.process}`;
+}
+
+function hintOf(holder: Holder): string {
+  return holder.kind === "task" ? holder.task : holder.service;
+}

@@ -1,0 +1,128 @@
+// With which keys does this broker sign now, and what does it tell others to trust?
+// Authorities live sealed in the database; every broker of the trust domain opens the same ones, and a
+// rotation is planned and carried out under one lock, so it happens once. A wrong key-encryption key
+// stops the start: nothing is ever generated anew over existing rows.
+// SPIFFE Trust Domain and Bundle sections 4 and 6. What rotation means is ca/rotation.ts's business.
+import { createAuthority, moveAuthority, openAuthority } from "../../ca/authority.ts";
+import type { AuthorityRecord, Signer } from "../../ca/authority.ts";
+import { defaultRotation, planRotation } from "../../ca/rotation.ts";
+import type { RotationPolicy } from "../../ca/rotation.ts";
+import { BrevetError } from "../errors.ts";
+import { encodeJwks, encodeSpiffeBundle, p256Jwk } from "../identity/bundle.ts";
+import type { TrustBundle } from "../identity/bundle.ts";
+import { changeAuthorities, readTrust } from "../record/trust.ts";
+import type { AuthorityChange, AuthorityRow } from "../record/trust.ts";
+import type { Store } from "../record/store.ts";
+
+export type Signers = { readonly x509: Signer; readonly jwt: Signer };
+
+/** What is published, encoded once per change. */
+export type Published = {
+  readonly bundle: TrustBundle;
+  readonly spiffe: Buffer;
+  readonly jwks: Buffer;
+  /** CA certificates, DER, concatenated. */
+  readonly x509: Buffer;
+  /** Every authority that may have signed a certificate still valid, roots included. */
+  readonly crlSigners: readonly Signer[];
+};
+
+const refreshHintSeconds = 60;
+
+export class Trust {
+  readonly #store: Store;
+  readonly #trustDomain: string;
+  readonly #kek: Buffer;
+  readonly #policy: RotationPolicy;
+  readonly #listeners = new Set<() => void>();
+  #signers: Signers | undefined;
+  #published: Published | undefined;
+
+  constructor(store: Store, trustDomain: string, kek: Buffer, policy: RotationPolicy = defaultRotation) {
+    this.#store = store;
+    this.#trustDomain = trustDomain;
+    this.#kek = kek;
+    this.#policy = policy;
+  }
+
+  get signers(): Signers {
+    if (!this.#signers) throw new BrevetError("NOT_READY", "the signing authorities are not loaded yet");
+    return this.#signers;
+  }
+
+  get published(): Published {
+    if (!this.#published) throw new BrevetError("NOT_READY", "the trust bundle is not loaded yet");
+    return this.#published;
+  }
+
+  /** Calls `listener` after each change of the bundle. */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Rotates what is due, then loads what is there. Called at the start, each minute, and when another broker rotated. */
+  async refresh(): Promise<void> {
+    await changeAuthorities(this.#store, this.#trustDomain, (now, rows) => this.#plan(now, rows));
+    const state = await readTrust(this.#store);
+    if (!state) throw new BrevetError("NOT_READY", "the trust domain has no authorities");
+    if (state.trustDomain !== this.#trustDomain) {
+      throw new BrevetError("START_REFUSED", `trustDomain: the database belongs to ${state.trustDomain}, not to ${this.#trustDomain}`);
+    }
+    if (this.#published?.bundle.sequence === state.bundleSequence) return;
+    this.#open(state.authorities, state.bundleSequence);
+    for (const listener of this.#listeners) listener();
+  }
+
+  #open(rows: readonly AuthorityRow[], sequence: number): void {
+    const opened = rows.map((row) => openAuthority(this.#record(row), this.#kek));
+    const active = (use: AuthorityRecord["use"]): Signer => {
+      const found = opened.find((signer) => signer.record.use === use && signer.record.state === "active");
+      if (!found) throw new BrevetError("NOT_READY", `there is no active ${use} authority`);
+      return found;
+    };
+    const bundle: TrustBundle = {
+      trustDomain: this.#trustDomain,
+      sequence,
+      refreshHintSeconds,
+      x509: opened.filter((signer) => signer.record.use === "root").map((signer) => signer.certificate),
+      jwt: opened.filter((signer) => signer.record.use === "jwt").map((signer) => ({ kid: signer.record.id, publicKey: p256Jwk(signer.record.publicKey) })),
+    };
+    this.#signers = { x509: active("x509"), jwt: active("jwt") };
+    this.#published = {
+      bundle,
+      spiffe: encodeSpiffeBundle(bundle),
+      jwks: encodeJwks(bundle),
+      x509: Buffer.concat(bundle.x509),
+      crlSigners: opened.filter((signer) => signer.record.use !== "jwt" && signer.record.state !== "prepared"),
+    };
+  }
+
+  #record(row: AuthorityRow): AuthorityRecord {
+    const { id, use, state, parent, certificate, publicKey, sealedKey, notBefore, notAfter } = row;
+    return { id, trustDomain: this.#trustDomain, use, state, parent, certificate, publicKey, sealedKey, notBefore, notAfter };
+  }
+
+  /** Turns the plan into changes of rows. New authorities are made and sealed here, inside the lock. */
+  #plan(now: Date, rows: readonly AuthorityRow[]): AuthorityChange[] {
+    const records = new Map(rows.map((row) => [row.id, this.#record(row)]));
+    const kek = this.#kek;
+    for (const record of records.values()) openAuthority(record, kek); // a wrong key refuses here, before anything is made
+    return planRotation([...records.values()], now, this.#policy).map((action): AuthorityChange => {
+      if (action.do === "create") {
+        const { use, lifetimeSeconds } = action;
+        const root = [...records.values()].find((record) => record.use === "root" && record.state === "active");
+        const parent = use === "x509" && root ? { parent: { record: root, signer: openAuthority(root, kek) } } : {};
+        const made = createAuthority({ use, trustDomain: this.#trustDomain, kek, now, lifetimeSeconds, ...parent }, action.state);
+        records.set(made.id, made);
+        return { add: made };
+      }
+      const record = records.get(action.id);
+      if (!record) throw new BrevetError("INTERNAL", "internal error", { cause: new Error(`no authority ${action.id}`) });
+      if (action.do === "drop") return { move: record.id, from: record.state, to: "dropped", sealedKey: Buffer.alloc(0) };
+      const moved = moveAuthority(record, action.do === "activate" ? "active" : "retired", kek);
+      records.set(moved.id, moved);
+      return { move: moved.id, from: record.state, to: moved.state, sealedKey: moved.sealedKey };
+    });
+  }
+}

@@ -1,0 +1,71 @@
+// How do many small transactions become few?
+// Group commit: one batch is in flight at a time, and a request joins only a batch that has not been
+// sent. Each request gets a verdict of its own. A batch that the database rejects as a whole is sent
+// again singly, once, so one bad request does not fail its neighbours.
+// What a batch does is the caller's business.
+import { BrevetError } from "../errors.ts";
+
+export type BatchOptions<Q, A> = {
+  readonly send: (requests: readonly Q[]) => Promise<readonly A[]>;
+  readonly most: number;
+  /** Two requests with the same key never share a batch. */
+  readonly keyOf?: (request: Q) => string;
+};
+
+type Waiting<Q, A> = { readonly request: Q; readonly resolve: (answer: A) => void; readonly reject: (error: unknown) => void };
+
+export class Batch<Q, A> {
+  readonly #options: BatchOptions<Q, A>;
+  #waiting: Waiting<Q, A>[] = [];
+  #busy = false;
+
+  constructor(options: BatchOptions<Q, A>) {
+    this.#options = options;
+  }
+
+  add(request: Q): Promise<A> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ request, resolve, reject });
+      if (this.#busy) return;
+      this.#busy = true;
+      // what arrives in the same turn of the event loop shares the first batch
+      setImmediate(() => void this.#drain());
+    });
+  }
+
+  async #drain(): Promise<void> {
+    while (this.#waiting.length > 0) await this.#sendOne(this.#take());
+    this.#busy = false;
+  }
+
+  #take(): Waiting<Q, A>[] {
+    const { most, keyOf } = this.#options;
+    if (!keyOf) return this.#waiting.splice(0, most);
+    const keys = new Set<string>();
+    const taken: Waiting<Q, A>[] = [];
+    const left: Waiting<Q, A>[] = [];
+    for (const waiting of this.#waiting) {
+      const key = keyOf(waiting.request);
+      if (taken.length >= most || keys.has(key)) left.push(waiting);
+      else taken.push(waiting);
+      keys.add(key);
+    }
+    this.#waiting = left;
+    return taken;
+  }
+
+  async #sendOne(batch: readonly Waiting<Q, A>[]): Promise<void> {
+    try {
+      const answers = await this.#options.send(batch.map((w) => w.request));
+      batch.forEach((waiting, i) => {
+        const answer = answers[i];
+        if (answer === undefined) waiting.reject(new BrevetError("INTERNAL", "internal error", { cause: new Error("batch: answer missing") }));
+        else waiting.resolve(answer);
+      });
+    } catch (error) {
+      const rejected = error instanceof BrevetError && error.code === "INTERNAL";
+      if (batch.length === 1 || !rejected) for (const waiting of batch) waiting.reject(error);
+      else for (const waiting of batch) await this.#sendOne([waiting]);
+    }
+  }
+}

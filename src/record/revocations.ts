@@ -1,0 +1,111 @@
+// Which SVIDs must no longer be accepted?
+// The second transaction's statements, and the feed's: sequences come from one locked head row, so
+// their order is the order of the commits, and a reader that asks for what is above N misses nothing.
+// The transaction itself is revoke_tasks (migrations/); who is told is src/revoke's business.
+import type { TaskState } from "../identity/task.ts";
+import type { Statement, Store } from "./store.ts";
+
+export type RevokeRequest = {
+  readonly task: string;
+  readonly reason: string;
+  readonly actor: string;
+  /** End in this state, or change the context. */
+  readonly change:
+    | { readonly end: "closed" | "aborted" | "expired" }
+    | { readonly set: Readonly<Record<string, string>>; readonly remove: readonly string[] };
+};
+
+export type RevokeVerdict = {
+  readonly task: string;
+  readonly verdict: "ended" | "changed" | "unchanged" | "already" | "gone";
+  readonly stateBefore: TaskState | null;
+  readonly state: TaskState | null;
+  readonly epoch: number;
+  /** Absent: nothing to tell the verifiers. */
+  readonly sequence: number | null;
+  readonly until: Date | null;
+};
+
+const revokeStatement: Statement = {
+  name: "revoke_tasks",
+  text: "select ord, task_id, verdict, state_before, state, epoch, sequence, until from revoke_tasks($1, $2, $3, $4, $5, $6)",
+};
+
+/** Durable when it returns. A task may stand once in a batch. */
+export async function revokeTasks(store: Store, requests: readonly RevokeRequest[]): Promise<RevokeVerdict[]> {
+  const rows = await store.query(revokeStatement, [
+    requests.map((r) => r.task),
+    requests.map((r) => ("end" in r.change ? r.change.end : null)),
+    requests.map((r) => ("end" in r.change ? "{}" : JSON.stringify(r.change.set))),
+    requests.map((r) => ("end" in r.change ? "[]" : JSON.stringify(r.change.remove))),
+    requests.map((r) => r.reason),
+    requests.map((r) => r.actor),
+  ]);
+  return rows.map((row) => ({
+    task: row["task_id"] as string,
+    verdict: row["verdict"] as RevokeVerdict["verdict"],
+    stateBefore: row["state_before"] as TaskState | null,
+    state: row["state"] as TaskState | null,
+    epoch: (row["epoch"] as number | null) ?? 0,
+    sequence: row["sequence"] as number | null,
+    until: row["until"] as Date | null,
+  }));
+}
+
+const revokeServicesStatement: Statement = {
+  name: "revoke_services",
+  text: "select name, epoch, sequence, until from revoke_services($1, $2, $3)",
+};
+
+export async function revokeServices(store: Store, names: readonly string[], reason: string, actor: string): Promise<FeedRow[]> {
+  const rows = await store.query(revokeServicesStatement, [names, reason, actor]);
+  return rows.map((row) => ({
+    subject: `service/${row["name"] as string}`,
+    epoch: row["epoch"] as number,
+    sequence: row["sequence"] as number,
+    until: row["until"] as Date,
+  }));
+}
+
+/** `subject`: a task ID, or `service/<name>`. SVIDs of it below `epoch` must not be accepted. */
+export type FeedRow = { readonly subject: string; readonly epoch: number; readonly sequence: number; readonly until: Date };
+
+export type FeedHead = { readonly feedId: string; readonly sequence: number; readonly asOf: Date };
+
+const headStatement: Statement = { name: "feed_head", text: "select feed_id, sequence, clock_timestamp() as as_of from feed_head" };
+
+/** The head as of a read that began after this call: the proof of life behind each heartbeat. */
+export async function readFeedHead(store: Store): Promise<FeedHead> {
+  const [row] = await store.query(headStatement);
+  return { feedId: row?.["feed_id"] as string, sequence: row?.["sequence"] as number, asOf: row?.["as_of"] as Date };
+}
+
+const sinceStatement: Statement = {
+  name: "feed_since",
+  text: "select subject, epoch, sequence, until from revocations where sequence > $1 order by sequence limit $2",
+};
+
+/** Revocations after a sequence, in order. */
+export async function revocationsSince(store: Store, sequence: number, limit: number): Promise<FeedRow[]> {
+  return (await store.query(sinceStatement, [sequence, limit])).map(toFeedRow);
+}
+
+const liveStatement: Statement = {
+  name: "feed_live",
+  text: `select subject, epoch, sequence, until from revocations
+    where sequence > $1 and until > clock_timestamp() order by sequence limit $2`,
+};
+
+/** Revocations that still matter, in order: what a snapshot holds. */
+export async function liveRevocations(store: Store, afterSequence: number, limit: number): Promise<FeedRow[]> {
+  return (await store.query(liveStatement, [afterSequence, limit])).map(toFeedRow);
+}
+
+function toFeedRow(row: Record<string, unknown>): FeedRow {
+  return {
+    subject: row["subject"] as string,
+    epoch: row["epoch"] as number,
+    sequence: row["sequence"] as number,
+    until: row["until"] as Date,
+  };
+}

@@ -1,0 +1,253 @@
+// How does Brevet talk to PostgreSQL?
+// Every statement is a prepared one with a time limit, on a role with the least rights; migrations
+// run as the owner, forward only, under an advisory lock. NOTIFY is a hint, never the truth.
+// An error says whether the statement may have been committed: only then the outcome is unknown.
+// What the statements are is in the files beside this one; the transactions are in migrations/.
+import { setTimeout as sleep } from "node:timers/promises";
+import { runner } from "node-pg-migrate";
+import pg from "pg";
+import { BrevetError } from "../errors.ts";
+
+export type ConnectionSettings = pg.PoolConfig;
+
+/** A statement is prepared once per connection under its name. */
+export type Statement = { readonly name: string; readonly text: string };
+
+export type Row = Record<string, unknown>;
+
+/** One open transaction; committed when the function given to `transaction` returns. */
+export type Transaction = { query(statement: Statement, values?: readonly unknown[]): Promise<Row[]> };
+
+export type StoreOptions = {
+  /** The least-rights role's connection. */
+  readonly app: ConnectionSettings;
+  readonly log: (event: string, fields: Record<string, string | number>) => void;
+  readonly poolSize?: number;
+};
+
+const types = {
+  getTypeParser(oid: number, format?: "text" | "binary"): (value: string) => unknown {
+    // int8: everything that Brevet counts stays below 2^53
+    if (oid === 20 && format !== "binary") return (value) => Number(value);
+    return pg.types.getTypeParser(oid, format) as (value: string) => unknown;
+  },
+};
+
+const sessionSettings = [
+  "-c search_path=brevet",
+  "-c statement_timeout=5000",
+  "-c lock_timeout=2000",
+  "-c idle_in_transaction_session_timeout=5000",
+].join(" ");
+
+/** SQLSTATEs after which the same statement may simply be sent again: it was rolled back. */
+const retryable = new Set(["40P01", "40001", "55P03"]);
+
+/** True if the server said itself that it did not commit. */
+function certainlyRolledBack(error: unknown): boolean {
+  const code = error instanceof pg.DatabaseError ? error.code : undefined;
+  return code !== undefined && !code.startsWith("57P") && !code.startsWith("08") && !code.startsWith("XX") && code !== "40003";
+}
+
+/** Database errors become BrevetErrors here; `sent` says whether the server may have acted. */
+function translate(error: unknown, sent: boolean): BrevetError {
+  if (error instanceof BrevetError) return error;
+  if (sent && !certainlyRolledBack(error)) {
+    return new BrevetError("OUTCOME_UNKNOWN", "database: the connection broke before the outcome was known", { cause: error });
+  }
+  if (error instanceof pg.DatabaseError && !["57", "08", "53", "55", "40", "25"].includes(error.code?.slice(0, 2) ?? "")) {
+    return new BrevetError("INTERNAL", "internal error", { cause: error });
+  }
+  return new BrevetError("DATABASE_UNAVAILABLE", "database: not available; nothing was changed", { cause: error });
+}
+
+/** pg knows it, its types don't. */
+function processId(client: pg.PoolClient): number {
+  return (client as unknown as { processID: number }).processID;
+}
+
+export class Store {
+  readonly #pool: pg.Pool;
+  readonly #options: StoreOptions;
+  readonly #closing = new AbortController();
+  /** Backends of our own pool: their notices tell us nothing new. */
+  readonly #own = new Set<number>();
+  #listening: Promise<void> | undefined;
+
+  constructor(options: StoreOptions) {
+    this.#options = options;
+    this.#pool = new pg.Pool({
+      ...options.app,
+      options: [options.app.options, sessionSettings].filter(Boolean).join(" "),
+      max: options.poolSize ?? 12,
+      connectionTimeoutMillis: 2000,
+      query_timeout: 7000,
+      idleTimeoutMillis: 60_000,
+      application_name: "brevet",
+      types,
+    });
+    this.#pool.on("connect", (client) => this.#own.add(processId(client)));
+    this.#pool.on("remove", (client) => this.#own.delete(processId(client)));
+    this.#pool.on("error", (error) => options.log("database.connection_lost", { message: error.message }));
+  }
+
+  /** Runs one statement in a transaction of its own. Deadlocks and lock time-outs are retried, twice. */
+  async query(statement: Statement, values: readonly unknown[] = []): Promise<Row[]> {
+    for (let attempt = 1; ; attempt++) {
+      const client = await this.#connect();
+      let broken: Error | undefined;
+      try {
+        const result = await client.query({ ...statement, values: [...values] });
+        return result.rows as Row[];
+      } catch (error) {
+        if (!(error instanceof pg.DatabaseError)) broken = error instanceof Error ? error : new Error("broken");
+        if (attempt < 3 && error instanceof pg.DatabaseError && retryable.has(error.code ?? "")) continue;
+        throw translate(error, true);
+      } finally {
+        client.release(broken);
+      }
+    }
+  }
+
+  /** Runs several statements as one transaction; any error rolls all of it back. */
+  async transaction<T>(work: (transaction: Transaction) => Promise<T>): Promise<T> {
+    const client = await this.#connect();
+    let broken: Error | undefined;
+    let committing = false;
+    try {
+      await client.query("begin");
+      const result = await work({
+        query: async (statement, values = []) => (await client.query({ ...statement, values: [...values] })).rows as Row[],
+      });
+      committing = true;
+      await client.query("commit");
+      return result;
+    } catch (error) {
+      if (!(error instanceof pg.DatabaseError) && !(error instanceof BrevetError)) broken = error instanceof Error ? error : new Error("broken");
+      if (!committing && broken === undefined) {
+        await client.query("rollback").catch((e: unknown) => {
+          broken = e instanceof Error ? e : new Error("broken");
+        });
+      }
+      throw translate(error, committing);
+    } finally {
+      client.release(broken);
+    }
+  }
+
+  async #connect(): Promise<pg.PoolClient> {
+    if (this.#closing.signal.aborted) throw new BrevetError("SHUTTING_DOWN", "the broker is shutting down");
+    try {
+      return await this.#pool.connect();
+    } catch (error) {
+      throw translate(error, false);
+    }
+  }
+
+  /**
+   * Calls `onNotice` for each NOTIFY on channel `brevet` by another broker, and `onGap` whenever notices may have been
+   * missed (at the start and after each reconnection). Reconnects by itself until `close`.
+   */
+  listen(onNotice: (payload: string) => void, onGap: () => void): void {
+    this.#listening ??= this.#listenForEver(onNotice, onGap);
+  }
+
+  async #listenForEver(onNotice: (payload: string) => void, onGap: () => void): Promise<void> {
+    const { signal } = this.#closing;
+    while (!signal.aborted) {
+      const client = new pg.Client({ ...this.#options.app, connectionTimeoutMillis: 2000, keepAlive: true, application_name: "brevet listener" });
+      const stop = (): void => void client.end().catch(() => undefined);
+      try {
+        const ended = new Promise<void>((resolve) => client.once("end", resolve));
+        client.on("error", stop);
+        client.on("notification", (message) => {
+          if (!this.#own.has(message.processId)) onNotice(message.payload ?? "");
+        });
+        await client.connect();
+        await client.query("listen brevet");
+        signal.addEventListener("abort", stop, { once: true });
+        onGap();
+        await ended;
+      } catch {
+        stop();
+      } finally {
+        signal.removeEventListener("abort", stop);
+      }
+      await sleep(100, undefined, { signal }).catch(() => undefined);
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort();
+    await this.#listening;
+    await this.#pool.end();
+  }
+}
+
+/**
+ * Brings the schema up to date as its owner, and checks that the server keeps what it confirms.
+ * Two brokers that start at once wait for each other. Dies here: each migration is one transaction.
+ * @throws BrevetError START_REFUSED with what to change
+ */
+export async function migrate(owner: ConnectionSettings, directory: string): Promise<{ serverVersion: string }> {
+  const client = new pg.Client({ ...owner, connectionTimeoutMillis: 5000, application_name: "brevet migrations" });
+  try {
+    await client.connect();
+  } catch (error) {
+    throw new BrevetError("DATABASE_UNAVAILABLE", `database: cannot connect: ${(error as Error).message}`, { cause: error });
+  }
+  try {
+    const serverVersion = await checkServer(client);
+    await client.query("select pg_advisory_lock(7221, 1)");
+    await ensureAppRole(client);
+    await runner({
+      dbClient: client,
+      dir: directory,
+      direction: "up",
+      migrationsTable: "migrations",
+      schema: "brevet",
+      createSchema: true,
+      noLock: true,
+      checkOrder: true,
+      log: () => undefined,
+    });
+    return { serverVersion };
+  } catch (error) {
+    if (error instanceof BrevetError) throw error;
+    throw new BrevetError("START_REFUSED", `database: migration failed: ${(error as Error).message}`, { cause: error });
+  } finally {
+    await client.end().catch(() => undefined);
+  }
+}
+
+async function checkServer(client: pg.Client): Promise<string> {
+  const { rows } = await client.query<Record<string, string>>(`select current_setting('server_version_num') as number,
+    current_setting('server_version') as version, current_setting('fsync') as fsync,
+    current_setting('full_page_writes') as full_page_writes, current_setting('synchronous_commit') as synchronous_commit,
+    pg_is_in_recovery()::text as standby`);
+  const found = rows[0] ?? {};
+  const wrong: string[] = [];
+  if (Number(found["number"]) < 150_000) wrong.push(`server version ${found["version"]} is below 15`);
+  if (found["fsync"] !== "on") wrong.push("fsync is off: set it on, or a crash loses revocations");
+  if (found["full_page_writes"] !== "on") wrong.push("full_page_writes is off");
+  if (found["synchronous_commit"] === "off") wrong.push("synchronous_commit is off: an acknowledged revocation could be lost");
+  if (found["standby"] === "true") wrong.push("this server is a standby: point database.url at the primary");
+  if (wrong.length > 0) throw new BrevetError("START_REFUSED", `database: ${wrong.join("; ")}`);
+  return found["version"] ?? "";
+}
+
+/** Roles belong to the whole server, so another database's broker may have made it already. */
+async function ensureAppRole(client: pg.Client): Promise<void> {
+  await client.query(`do $$ begin
+    if not exists (select from pg_roles where rolname = 'brevet_app') then
+      begin create role brevet_app; exception when duplicate_object or unique_violation then null; end;
+    end if;
+    if not pg_has_role(current_user, 'brevet_app', 'member') then
+      execute format('grant brevet_app to %I', current_user);
+    end if;
+  end $$`).catch((error: unknown) => {
+    throw new BrevetError("START_REFUSED",
+      "database: the role brevet_app is missing and may not be made by this user; as an administrator run: create role brevet_app; grant brevet_app to <the user of database.url>",
+      { cause: error });
+  });
+}

@@ -1,0 +1,214 @@
+// Which SVIDs were issued?
+// A row is written and committed before its SVID is signed (the first transaction), never altered,
+// and "revoked" is computed from the epochs in `revocations`: ending a task touches no SVID's row.
+// Judging and locking happen inside issue_svids (migrations/); signing in src/issue.
+import type { TaskState } from "../identity/task.ts";
+import type { Row, Statement, Store } from "./store.ts";
+
+export type SvidKind = "x509" | "jwt";
+
+export type SigningAuthorities = {
+  readonly x509: { readonly id: string; readonly notAfter: Date };
+  readonly jwt: { readonly id: string; readonly notAfter: Date };
+};
+
+export type TaskSvidRequest = {
+  readonly task: string;
+  readonly instance: string;
+  readonly kind: SvidKind;
+  /** x509: the serial in lower-case hex; jwt: the jti. */
+  readonly serial: string;
+  readonly audiences: readonly string[];
+};
+
+/** What the database decided, under the task's lock. `blocked`: the row is being changed now; try again. */
+export type TaskSvidVerdict =
+  | {
+      readonly verdict: "ok";
+      readonly agent: string;
+      readonly epoch: number;
+      readonly contextDigest: string;
+      readonly onBehalfOf: string;
+      readonly issuedAt: Date;
+      readonly expiresAt: Date;
+      readonly taskExpiresAt: Date;
+    }
+  | { readonly verdict: "blocked" | "gone" | "ended" | "not_bound"; readonly state: TaskState | null };
+
+const issueStatement: Statement = {
+  name: "issue_svids",
+  text: `select ord, verdict, agent, epoch, context_digest, on_behalf_of, issued_at, expires_at, state, task_expires_at
+    from issue_svids($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+};
+
+/** One verdict for each request, in order; the rows of those that are `ok` are durable when this returns. */
+export async function recordTaskSvids(store: Store, requests: readonly TaskSvidRequest[], by: SigningAuthorities): Promise<TaskSvidVerdict[]> {
+  const rows = await store.query(issueStatement, [
+    requests.map((r) => r.task), requests.map((r) => r.instance), requests.map((r) => r.kind), requests.map((r) => r.serial),
+    JSON.stringify(requests.map((r) => r.audiences)), by.x509.id, by.x509.notAfter, by.jwt.id, by.jwt.notAfter,
+  ]);
+  const verdicts: TaskSvidVerdict[] = requests.map(() => ({ verdict: "gone", state: null }));
+  for (const row of rows) verdicts[(row["ord"] as number) - 1] = toTaskVerdict(row);
+  return verdicts;
+}
+
+function toTaskVerdict(row: Row): TaskSvidVerdict {
+  const verdict = row["verdict"] as TaskSvidVerdict["verdict"];
+  if (verdict !== "ok") return { verdict, state: (row["state"] as TaskState | null) ?? null };
+  return {
+    verdict,
+    agent: row["agent"] as string,
+    epoch: row["epoch"] as number,
+    contextDigest: row["context_digest"] as string,
+    onBehalfOf: row["on_behalf_of"] as string,
+    issuedAt: row["issued_at"] as Date,
+    expiresAt: row["expires_at"] as Date,
+    taskExpiresAt: row["task_expires_at"] as Date,
+  };
+}
+
+export type ServiceSvidRequest = {
+  readonly service: string;
+  /** Who asked, for the log: `uid 1002 pid 4711`. */
+  readonly by: string;
+  readonly kind: SvidKind;
+  readonly serial: string;
+  readonly audiences: readonly string[];
+};
+
+export type ServiceSvidVerdict =
+  | { readonly verdict: "ok"; readonly epoch: number; readonly issuedAt: Date; readonly expiresAt: Date }
+  | { readonly verdict: "gone" };
+
+const issueServiceStatement: Statement = {
+  name: "issue_service_svids",
+  text: "select ord, verdict, epoch, issued_at, expires_at from issue_service_svids($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+};
+
+export async function recordServiceSvids(store: Store, requests: readonly ServiceSvidRequest[], by: SigningAuthorities): Promise<ServiceSvidVerdict[]> {
+  const rows = await store.query(issueServiceStatement, [
+    requests.map((r) => r.service), requests.map((r) => r.kind), requests.map((r) => r.serial),
+    JSON.stringify(requests.map((r) => r.audiences)), requests.map((r) => r.by), by.x509.id, by.x509.notAfter, by.jwt.id, by.jwt.notAfter,
+  ]);
+  const verdicts: ServiceSvidVerdict[] = requests.map(() => ({ verdict: "gone" }));
+  for (const row of rows) {
+    if (row["verdict"] !== "ok") continue;
+    verdicts[(row["ord"] as number) - 1] = {
+      verdict: "ok", epoch: row["epoch"] as number, issuedAt: row["issued_at"] as Date, expiresAt: row["expires_at"] as Date,
+    };
+  }
+  return verdicts;
+}
+
+export type TaskNow = { readonly task: string; readonly state: TaskState; readonly epoch: number; readonly instance: string | null };
+
+const stateStatement: Statement = {
+  name: "task_states",
+  text: `select id, epoch, instance, case when state in ('ready', 'active') and expires_at <= clock_timestamp() then 'expired' else state end as state
+    from tasks where id = any($1::uuid[])`,
+};
+
+/** State and epoch now: the warm read before an SVID already held is handed out again. */
+export async function readTaskStates(store: Store, tasks: readonly string[]): Promise<Map<string, TaskNow>> {
+  const rows = await store.query(stateStatement, [tasks]);
+  return new Map(rows.map((row) => [row["id"] as string, {
+    task: row["id"] as string, state: row["state"] as TaskState, epoch: row["epoch"] as number, instance: row["instance"] as string | null,
+  }]));
+}
+
+const serviceEpochStatement: Statement = { name: "service_epochs", text: "select name, epoch from services where registered and name = any($1)" };
+
+export async function readServiceEpochs(store: Store, names: readonly string[]): Promise<Map<string, number>> {
+  const rows = await store.query(serviceEpochStatement, [names]);
+  return new Map(rows.map((row) => [row["name"] as string, row["epoch"] as number]));
+}
+
+export type SvidRow = {
+  readonly id: number;
+  readonly kind: SvidKind;
+  readonly serial: string;
+  readonly task: string | null;
+  readonly agent: string | null;
+  readonly service: string | null;
+  readonly epoch: number;
+  readonly issuedAt: Date;
+  readonly expiresAt: Date;
+  readonly revoked: boolean;
+  readonly audiences: readonly string[];
+};
+
+const listStatement: Statement = {
+  name: "list_svids",
+  text: `select * from (
+      select s.id, s.kind, s.serial, s.task, t.agent, s.service, s.epoch, s.issued_at, s.expires_at, s.audiences,
+        coalesce(t.epoch, v.epoch, 0) > s.epoch as revoked
+      from svids s left join tasks t on t.id = s.task left join services v on v.name = s.service
+      where ($1::uuid is null or s.task = $1) and ($3::bigint is null or s.id < $3)
+        and (not $2 or s.expires_at > clock_timestamp())
+      order by s.id desc) x
+    where not $2 or not x.revoked limit $4`,
+};
+
+/** Newest first. `live`: unexpired and unrevoked. */
+export async function listSvids(store: Store, filter: { task: string | null; live: boolean; before: number | null; limit: number }): Promise<SvidRow[]> {
+  const rows = await store.query(listStatement, [filter.task, filter.live, filter.before, filter.limit]);
+  return rows.map((row) => ({
+    id: row["id"] as number,
+    kind: row["kind"] as SvidKind,
+    serial: row["serial"] as string,
+    task: row["task"] as string | null,
+    agent: row["agent"] as string | null,
+    service: row["service"] as string | null,
+    epoch: row["epoch"] as number,
+    issuedAt: row["issued_at"] as Date,
+    expiresAt: row["expires_at"] as Date,
+    revoked: row["revoked"] as boolean,
+    audiences: row["audiences"] as string[],
+  }));
+}
+
+const countStatement: Statement = {
+  name: "count_svids",
+  text: `select s.task, count(*) as n from svids s join tasks t on t.id = s.task
+    where s.task = any($1::uuid[]) and s.expires_at > clock_timestamp() and s.epoch >= coalesce($2, t.epoch) group by s.task`,
+};
+
+/** Unexpired SVIDs of each task that are (or, given the epoch before, were) alive. */
+export async function countLiveSvids(store: Store, tasks: readonly string[]): Promise<Map<string, number>> {
+  const rows = await store.query(countStatement, [tasks, null]);
+  return new Map(rows.map((row) => [row["task"] as string, row["n"] as number]));
+}
+
+export type RevokedCertificate = { readonly serial: string; readonly authority: string; readonly expiresAt: Date; readonly revokedAt: Date; readonly ended: boolean };
+
+const revokedStatement: Statement = {
+  name: "revoked_certificates",
+  text: `with news as (
+      select r.subject, r.epoch, r.at, case when r.subject like 'service/%' then null else r.subject::uuid end as task
+      from revocations r where r.sequence > $1 and r.sequence <= $2)
+    select s.serial, s.authority, s.expires_at, n.at, t.state <> 'active' as ended
+      from news n join svids s on s.task = n.task and s.epoch < n.epoch join tasks t on t.id = s.task
+      where s.kind = 'x509' and s.expires_at > $3
+    union all
+    select s.serial, s.authority, s.expires_at, n.at, true
+      from news n join svids s on n.subject = 'service/' || s.service and s.epoch < n.epoch
+      where n.task is null and s.service is not null and s.kind = 'x509' and s.expires_at > $3`,
+};
+
+/** Certificates that the revocations after `from`, up to `to`, killed, and that had not expired at `since`. */
+export async function revokedCertificates(store: Store, from: number, to: number, since: Date): Promise<RevokedCertificate[]> {
+  const rows = await store.query(revokedStatement, [from, to, since]);
+  return rows.map((row) => ({
+    serial: row["serial"] as string, authority: row["authority"] as string, expiresAt: row["expires_at"] as Date,
+    revokedAt: row["at"] as Date, ended: row["ended"] as boolean,
+  }));
+}
+
+const countByKindStatement: Statement = { name: "count_svids_by_kind", text: "select kind, count(*) as n from svids group by kind" };
+
+/** Rows recorded, to compare with signatures made. */
+export async function countSvidsByKind(store: Store): Promise<Record<SvidKind, number>> {
+  const counts: Record<SvidKind, number> = { x509: 0, jwt: 0 };
+  for (const row of await store.query(countByKindStatement)) counts[row["kind"] as SvidKind] = row["n"] as number;
+  return counts;
+}

@@ -1,0 +1,286 @@
+// What does the database know of a task?
+// A row becomes a frozen value here, its state computed at the moment of reading: a task past its
+// expiry is `expired` whether or not any process was up to say so. Statements name their columns.
+// Fate is decided elsewhere: issuing in svids.ts, ending and context changes in revocations.ts.
+import type { Bind, Scope, TaskState } from "../identity/task.ts";
+import type { Row, Statement, Store } from "./store.ts";
+
+export type TaskRow = {
+  readonly id: string;
+  readonly agent: string;
+  readonly owner: string;
+  readonly state: TaskState;
+  readonly epoch: number;
+  readonly context: Readonly<Record<string, string>>;
+  readonly contextDigest: string;
+  readonly purpose: string;
+  readonly onBehalfOf: string;
+  readonly refs: Readonly<Record<string, string>>;
+  readonly bind: Bind;
+  readonly scope: Scope;
+  readonly onExit: "abort" | "close";
+  readonly openedAt: Date;
+  readonly openedBy: string;
+  readonly expiresAt: Date;
+  readonly claimedAt: Date | null;
+  readonly endedAt: Date | null;
+  readonly endedBy: string;
+  readonly endReason: string;
+  readonly instance: InstanceRow | null;
+};
+
+/** The process that a task is bound to, as it was when it claimed. */
+export type InstanceRow = {
+  readonly id: string;
+  readonly bootId: string;
+  readonly pid: number;
+  readonly startTime: string;
+  readonly exeDev: string;
+  readonly exeIno: string;
+  readonly uid: number;
+  readonly gid: number;
+  readonly path: string;
+};
+
+const columns = `t.id, t.agent, t.owner, t.epoch, t.context, t.context_digest, t.purpose, t.on_behalf_of, t.refs, t.bind, t.scope,
+  t.on_exit, t.opened_at, t.opened_by, t.expires_at, t.claimed_at, t.ended_by, t.end_reason,
+  case when t.state in ('ready', 'active') and t.expires_at <= clock_timestamp() then 'expired' else t.state end as state,
+  case when t.state in ('ready', 'active') and t.expires_at <= clock_timestamp() then t.expires_at else t.ended_at end as ended_at,
+  i.id as i_id, i.boot_id as i_boot_id, i.pid as i_pid, i.start_time as i_start_time, i.exe_dev as i_exe_dev,
+  i.exe_ino as i_exe_ino, i.uid as i_uid, i.gid as i_gid, i.facts ->> 'path' as i_path`;
+const from = "from tasks t left join instances i on i.id = t.instance";
+
+function toTask(row: Row): TaskRow {
+  const state = row["state"] as TaskState;
+  return {
+    id: row["id"] as string,
+    agent: row["agent"] as string,
+    owner: row["owner"] as string,
+    state,
+    epoch: row["epoch"] as number,
+    context: row["context"] as Record<string, string>,
+    contextDigest: row["context_digest"] as string,
+    purpose: row["purpose"] as string,
+    onBehalfOf: row["on_behalf_of"] as string,
+    refs: row["refs"] as Record<string, string>,
+    bind: row["bind"] as Bind,
+    scope: row["scope"] as Scope,
+    onExit: row["on_exit"] as "abort" | "close",
+    openedAt: row["opened_at"] as Date,
+    openedBy: row["opened_by"] as string,
+    expiresAt: row["expires_at"] as Date,
+    claimedAt: row["claimed_at"] as Date | null,
+    endedAt: row["ended_at"] as Date | null,
+    endedBy: (row["ended_by"] as string | null) ?? (state === "expired" ? "brevet" : ""),
+    endReason: (row["end_reason"] as string | null) ?? (state === "expired" ? "expired" : ""),
+    instance: row["i_id"] ? toInstance(row) : null,
+  };
+}
+
+function toInstance(row: Row): InstanceRow {
+  return {
+    id: row["i_id"] as string,
+    bootId: row["i_boot_id"] as string,
+    pid: row["i_pid"] as number,
+    startTime: row["i_start_time"] as string,
+    exeDev: row["i_exe_dev"] as string,
+    exeIno: row["i_exe_ino"] as string,
+    uid: row["i_uid"] as number,
+    gid: row["i_gid"] as number,
+    path: (row["i_path"] as string | null) ?? "",
+  };
+}
+
+export type NewTask = {
+  readonly id: string;
+  readonly agent: string;
+  readonly ttlSeconds: number;
+  readonly context: Readonly<Record<string, string>>;
+  readonly purpose: string;
+  readonly onBehalfOf: string;
+  readonly refs: Readonly<Record<string, string>>;
+  readonly bind: Bind;
+  readonly scope: Scope;
+  readonly idempotencyKey: string | null;
+  readonly openedBy: string;
+  readonly ticketHash: Buffer | null;
+  readonly ticketSeconds: number;
+};
+
+export type OpenOutcome =
+  | { readonly verdict: "opened" | "repeated"; readonly task: string }
+  | { readonly verdict: "unknown_agent" }
+  | { readonly verdict: "disabled"; readonly reason: string };
+
+const openStatement: Statement = {
+  name: "open_task",
+  text: "select verdict, task_id, disabled_reason from open_task($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+};
+
+export async function openTask(store: Store, task: NewTask): Promise<OpenOutcome> {
+  const [row] = await store.query(openStatement, [
+    task.id, task.agent, task.ttlSeconds, JSON.stringify(task.context), task.purpose, task.onBehalfOf, JSON.stringify(task.refs),
+    task.bind, task.scope, task.idempotencyKey, task.openedBy, task.ticketHash, task.ticketSeconds,
+  ]);
+  const verdict = row?.["verdict"] as OpenOutcome["verdict"];
+  if (verdict === "disabled") return { verdict, reason: (row?.["disabled_reason"] as string | null) ?? "" };
+  if (verdict === "unknown_agent") return { verdict };
+  return { verdict, task: row?.["task_id"] as string };
+}
+
+const getStatement: Statement = { name: "get_tasks", text: `select ${columns} ${from} where t.id = any($1::uuid[])` };
+
+/** Tasks by ID, in no order; those that do not exist are absent. */
+export async function getTasks(store: Store, ids: readonly string[]): Promise<TaskRow[]> {
+  return (await store.query(getStatement, [ids])).map(toTask);
+}
+
+export async function getTask(store: Store, id: string): Promise<TaskRow | undefined> {
+  return (await getTasks(store, [id]))[0];
+}
+
+export type TaskFilter = {
+  /** null: all agents. */
+  readonly agents: readonly string[] | null;
+  readonly state: TaskState | null;
+  readonly refs: Readonly<Record<string, string>>;
+  readonly before: string | null;
+  readonly limit: number;
+};
+
+const listStatement: Statement = {
+  name: "list_tasks",
+  text: `select ${columns} ${from}
+    where ($1::text[] is null or t.agent = any($1)) and t.refs @> $3::jsonb and ($4::uuid is null or t.id < $4)
+      and ($2::text is null or $2 = case when t.state in ('ready', 'active') and t.expires_at <= clock_timestamp() then 'expired' else t.state end)
+    order by t.id desc limit $5`,
+};
+
+/** Newest first (a UUIDv7 sorts by time). */
+export async function listTasks(store: Store, filter: TaskFilter): Promise<TaskRow[]> {
+  const rows = await store.query(listStatement, [filter.agents, filter.state, JSON.stringify(filter.refs), filter.before, filter.limit]);
+  return rows.map(toTask);
+}
+
+const liveStatement: Statement = {
+  name: "live_tasks",
+  text: "select id from tasks where state in ('ready', 'active') and ($1::text is null or agent = $1) order by id",
+};
+
+/** IDs of all tasks not yet ended (past expiry or not), of one agent or of all. */
+export async function liveTaskIds(store: Store, agent: string | null): Promise<string[]> {
+  return (await store.query(liveStatement, [agent])).map((row) => row["id"] as string);
+}
+
+const boundStatement: Statement = {
+  name: "bound_tasks",
+  text: `select ${columns} ${from} where t.state = 'active' and t.expires_at > clock_timestamp()
+    and i.boot_id = $1 and ($2::int[] is null or i.pid = any($2)) order by t.claimed_at, t.id`,
+};
+
+/** Active tasks bound to processes of this boot of this machine; oldest claim first. */
+export async function boundTasks(store: Store, bootId: string, pids: readonly number[] | null): Promise<TaskRow[]> {
+  return (await store.query(boundStatement, [bootId, pids])).map(toTask);
+}
+
+const elsewhereStatement: Statement = {
+  name: "bound_elsewhere",
+  text: `select t.id from tasks t join instances i on i.id = t.instance
+    where t.state = 'active' and t.expires_at > clock_timestamp() and i.boot_id <> $1`,
+};
+
+/** Active tasks bound to processes of another boot. */
+export async function boundElsewhere(store: Store, bootId: string): Promise<string[]> {
+  return (await store.query(elsewhereStatement, [bootId])).map((row) => row["id"] as string);
+}
+
+const autoStatement: Statement = {
+  name: "auto_task",
+  text: `select t.id from tasks t where t.bind = 'auto' and t.state = 'ready' and t.expires_at > clock_timestamp()
+    and t.agent = any($1::text[]) order by t.id limit $2`,
+};
+
+/** The oldest tasks that wait for the first matching caller. */
+export async function autoTasks(store: Store, agents: readonly string[], limit: number): Promise<string[]> {
+  return (await store.query(autoStatement, [agents, limit])).map((row) => row["id"] as string);
+}
+
+const expiredStatement: Statement = {
+  name: "expired_tasks",
+  text: "select id from tasks where state in ('ready', 'active') and expires_at <= clock_timestamp() order by expires_at limit 500",
+};
+const nextExpiryStatement: Statement = {
+  name: "next_expiry",
+  text: `select extract(epoch from (min(expires_at) - clock_timestamp())) * 1000 as ms from tasks where state in ('ready', 'active')`,
+};
+
+/** Tasks whose time is over and whose row does not say so yet, and the milliseconds until the next. */
+export async function dueTasks(store: Store): Promise<{ due: string[]; nextMs: number | undefined }> {
+  const due = (await store.query(expiredStatement)).map((row) => row["id"] as string);
+  const [next] = await store.query(nextExpiryStatement);
+  const ms = next?.["ms"];
+  return { due, nextMs: ms === null || ms === undefined ? undefined : Number(ms) };
+}
+
+const findStatement: Statement = {
+  name: "find_task",
+  text: `select id::text as id from tasks where id between $2::uuid and $3::uuid
+    union select task::text from svids where serial = any($1::text[]) and task is not null limit 5`,
+};
+
+/** Task IDs that a prefix of one, a certificate's serial (hex, in any letters) or a `jti` may mean. */
+export async function findTaskIds(store: Store, text: string): Promise<string[]> {
+  const hex = text.replaceAll(/[:-]/g, "").toLowerCase();
+  const isPrefix = /^[0-9a-f]{1,32}$/.test(hex);
+  const bound = (filler: string): string | null => (isPrefix ? hex.padEnd(32, filler) : null);
+  return (await store.query(findStatement, [[text, hex], bound("0"), bound("f")])).map((row) => row["id"] as string);
+}
+
+export type ClaimOutcome = {
+  readonly verdict: "claimed" | "repeated" | "gone" | "ended" | "taken" | "ticket" | "too_many";
+  readonly state: TaskState | null;
+  readonly instance: string;
+};
+
+export type Claim = {
+  readonly task: string;
+  readonly ticketHash: Buffer | null;
+  readonly instance: InstanceRow;
+  readonly facts: Readonly<Record<string, unknown>>;
+  readonly mostTasks: number;
+  readonly attempt: string;
+  readonly by: string;
+};
+
+const claimStatement: Statement = {
+  name: "claim_task",
+  text: "select verdict, state, instance_id from claim_task($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+};
+
+/** Dies here: either the task is bound, with its attestation and log entry, or nothing happened. */
+export async function claimTask(store: Store, claim: Claim): Promise<ClaimOutcome> {
+  const i = claim.instance;
+  const [row] = await store.query(claimStatement, [
+    claim.task, claim.ticketHash, i.id, i.bootId, i.pid, i.startTime, i.exeDev, i.exeIno, i.uid, i.gid,
+    JSON.stringify(claim.facts), claim.mostTasks, claim.attempt, claim.by,
+  ]);
+  return {
+    verdict: row?.["verdict"] as ClaimOutcome["verdict"],
+    state: (row?.["state"] as TaskState | null) ?? null,
+    instance: (row?.["instance_id"] as string | null) ?? i.id,
+  };
+}
+
+const ticketStatement: Statement = { name: "new_ticket", text: "select verdict, state, expires_at from new_ticket($1, $2, $3, $4)" };
+
+export type TicketOutcome = { readonly verdict: "gone" | "wrong" | "issued"; readonly state: TaskState | null; readonly expiresAt: Date | null };
+
+/** Replaces the ticket of a task that waits for one; only the hash is stored. */
+export async function newTicket(store: Store, task: string, hash: Buffer, seconds: number, by: string): Promise<TicketOutcome> {
+  const [row] = await store.query(ticketStatement, [task, hash, seconds, by]);
+  return {
+    verdict: row?.["verdict"] as TicketOutcome["verdict"],
+    state: (row?.["state"] as TaskState | null) ?? null,
+    expiresAt: (row?.["expires_at"] as Date | null) ?? null,
+  };
+}

@@ -1,0 +1,109 @@
+// How does a task end, and how does its context change? (The second transaction.)
+//   1. Fence the task in memory.        Die here: nothing happened.
+//   2. One transaction, many tasks: lock and update the rows, feed sequence, log entry, commit.
+//                                       Die here, before the commit: nothing happened.
+//   3. Committed: tell the feed, the streams, the lists.
+//                                       Die here: every consumer catches up by sequence.
+//   4. Say success, lower the fence.    Die here: a repeat finds it done.
+// Always true: success is said only after the durable commit; an unknown outcome keeps the fence and
+// is repeated until it is known (the statement is idempotent by nature). Only this file changes the
+// fate of SVIDs already issued; who may ask is src/api's and src/authorize's business.
+import { setTimeout as sleep } from "node:timers/promises";
+import { BrevetError, notFound } from "../errors.ts";
+import { Batch } from "../record/batch.ts";
+import { revokeServices, revokeTasks } from "../record/revocations.ts";
+import type { FeedRow, RevokeRequest, RevokeVerdict } from "../record/revocations.ts";
+import type { Store } from "../record/store.ts";
+import type { Fences } from "./fence.ts";
+
+export type RevokerOptions = {
+  readonly store: Store;
+  readonly fences: Fences;
+  /** Called at once after each commit, before anybody is told of the success. */
+  readonly onCommitted: (verdicts: readonly RevokeVerdict[], feed: readonly FeedRow[]) => void;
+  readonly log: (event: string, fields: Record<string, string | number>) => void;
+};
+
+export type EndState = "closed" | "aborted" | "expired";
+
+const mostTasksPerBatch = 128;
+const repeatEveryMs = 200;
+
+export class Revoker {
+  readonly #options: RevokerOptions;
+  readonly #batch: Batch<RevokeRequest, RevokeVerdict>;
+  readonly #closing = new AbortController();
+  readonly #repeating = new Set<Promise<void>>();
+
+  constructor(options: RevokerOptions) {
+    this.#options = options;
+    this.#batch = new Batch({ send: (requests) => this.#commit(requests), most: mostTasksPerBatch, keyOf: (request) => request.task });
+  }
+
+  /** Ends a task. Already ended: verdict `already`, with the state it ended in. */
+  end(task: string, state: EndState, reason: string, actor: string): Promise<RevokeVerdict> {
+    return this.#change({ task, reason, actor, change: { end: state } });
+  }
+
+  /** Sets and removes facts. `unchanged` if nothing differs; `already` or `ended` if the task is over. */
+  changeContext(task: string, set: Readonly<Record<string, string>>, remove: readonly string[], actor: string): Promise<RevokeVerdict> {
+    return this.#change({ task, reason: "", actor, change: { set, remove } });
+  }
+
+  /** Ends every SVID that the services have now. */
+  async services(names: readonly string[], reason: string, actor: string): Promise<FeedRow[]> {
+    const rows = await revokeServices(this.#options.store, names, reason, actor);
+    this.#options.onCommitted([], rows);
+    return rows;
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort();
+    await Promise.all(this.#repeating);
+  }
+
+  async #change(request: RevokeRequest): Promise<RevokeVerdict> {
+    this.#options.fences.raise(request.task); // 1
+    let lower = true;
+    try {
+      const verdict = await this.#batch.add(request);
+      if (verdict.verdict === "gone") throw notFound("task", "task");
+      return verdict;
+    } catch (error) {
+      if (error instanceof BrevetError && error.code === "OUTCOME_UNKNOWN") {
+        lower = false;
+        this.#repeatUntilKnown(request);
+      }
+      throw error;
+    } finally {
+      if (lower) this.#options.fences.lower(request.task); // 4
+    }
+  }
+
+  async #commit(requests: readonly RevokeRequest[]): Promise<readonly RevokeVerdict[]> {
+    const verdicts = await revokeTasks(this.#options.store, requests); // 2
+    const feed = verdicts.flatMap((v) =>
+      v.sequence === null || v.until === null ? [] : [{ subject: v.task, epoch: v.epoch, sequence: v.sequence, until: v.until }]);
+    this.#options.onCommitted(verdicts, feed); // 3
+    return verdicts;
+  }
+
+  #repeatUntilKnown(request: RevokeRequest): void {
+    const work = (async () => {
+      const { signal } = this.#closing;
+      while (!signal.aborted) {
+        await sleep(repeatEveryMs, undefined, { signal }).catch(() => undefined);
+        if (signal.aborted) return;
+        try {
+          await this.#batch.add(request);
+          break;
+        } catch (error) {
+          this.#options.log("revoke.repeated", { task: request.task, message: (error as Error).message });
+        }
+      }
+      this.#options.fences.lower(request.task);
+    })();
+    this.#repeating.add(work);
+    void work.finally(() => this.#repeating.delete(work));
+  }
+}

@@ -1,0 +1,49 @@
+// What does a broker say about itself?
+// Log lines are JSON with allowed fields only, so a secret has no field to stand in; metric names are
+// all here, and no label ever carries a task, an instance, a SPIFFE ID or a serial.
+// Whoever reports calls `log` with an event's name; what is proved is in PostgreSQL, this is a copy.
+import pino from "pino";
+import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from "prom-client";
+
+export type LogFields = Readonly<Record<string, string | number | boolean | undefined>>;
+export type Log = (event: string, fields?: LogFields, level?: "debug" | "info" | "warn" | "error") => void;
+
+const allowed = new Set([
+  "pid", "uid", "gid", "ms", "code", "method", "message", "attempt", "task", "agent", "service", "socket", "path", "http",
+  "trustDomain", "version", "sequence", "count", "removed", "what", "authority", "field", "port", "cause", "file", "line", "column", "seconds",
+]);
+const mostCharacters = 1000;
+
+/** Fields that are not allowed are dropped, by name; text is cut and stripped of control characters. */
+export function createLog(level: string): Log {
+  const logger = pino({ level, base: { name: "brevet" }, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination({ dest: 2, sync: true }));
+  return (event, fields = {}, at = "info") => {
+    const shown: Record<string, unknown> = {};
+    for (const [key, value] of Object.entries(fields)) {
+      if (value === undefined) continue;
+      if (!allowed.has(key)) shown["dropped"] = key;
+      else shown[key] = typeof value === "string" ? value.slice(0, mostCharacters).replace(/[\p{Cc}\u2028-\u202e\u2066-\u2069]/gu, "\ufffd") : value;
+    }
+    logger[at](shown, event);
+  };
+}
+
+export function createMetrics() {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  const registers = [registry];
+  return {
+    registry,
+    calls: new Counter({ name: "brevet_calls_total", help: "Calls answered, by method and code (OK or the error's)", labelNames: ["method", "code"], registers }),
+    callSeconds: new Histogram({
+      name: "brevet_call_seconds", help: "Time to answer a call once", labelNames: ["method"], registers,
+      buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5],
+    }),
+    ended: new Counter({ name: "brevet_tasks_changed_total", help: "Tasks ended or changed, by verdict and state", labelNames: ["verdict", "state"], registers }),
+    signatures: new Gauge({ name: "brevet_signatures", help: "Signatures made since the start, by kind", labelNames: ["kind"], registers }),
+    gauges: new Gauge({ name: "brevet_now", help: "Connections, open endpoints, bound tasks, waiting callers, feed subscribers, held SVIDs", labelNames: ["what"], registers }),
+    feedSequence: new Gauge({ name: "brevet_feed_sequence", help: "The last revocation known here", registers }),
+  };
+}
+
+export type Metrics = ReturnType<typeof createMetrics>;
