@@ -1,0 +1,87 @@
+// Which foreign programs are there to prove ourselves against?
+// The Go program and the Python environment are made anew for each run, with exact versions and
+// checksums, where every user may execute them. What a machine lacks is said loudly and its tests are
+// skipped; in CI it is a failure.
+// What the programs are asked is the tests' business.
+import { execFileSync, spawnSync } from "node:child_process";
+import { chmodSync, copyFileSync, mkdtempSync, realpathSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { TestProject } from "vitest/node";
+
+declare module "vitest" {
+  interface ProvidedContext {
+    /** Paths of the programs; null where the machine lacks the toolchain. */
+    readonly foreign: Foreign;
+  }
+}
+
+export type Foreign = {
+  readonly go: string | null;
+  /** The same program under another path: to the broker, somebody else. */
+  readonly goService: string | null;
+  /** The environment's interpreter: to run, and as the kernel names it. */
+  readonly python: { readonly program: string; readonly path: string } | null;
+  readonly openssl: boolean;
+  readonly keytool: boolean;
+};
+
+const here = fileURLToPath(new URL(".", import.meta.url));
+
+export default function setup(project: TestProject): () => void {
+  const folder = mkdtempSync(join(tmpdir(), "brevet-interop-"));
+  const remove = (): void => rmSync(folder, { recursive: true, force: true });
+  try {
+    chmodSync(folder, 0o755);
+    const go = has("go", "version") ? buildGo(folder) : null;
+    const goService = go === null ? null : copyOf(go, join(folder, "service"));
+    project.provide("foreign", {
+      go, goService, python: makePython(folder), openssl: has("openssl", "version"), keytool: has("keytool", "-help"),
+    });
+    return remove;
+  } catch (error) {
+    remove();
+    throw error;
+  }
+}
+
+function has(program: string, ...version: string[]): boolean {
+  return spawnSync(program, version, { stdio: "ignore" }).status === 0 || missing(program);
+}
+
+function missing(program: string): false {
+  if (process.env["CI"]) throw new Error(`${program} is not on this machine: in CI nothing is skipped`);
+  process.stderr.write(`\n*** SKIPPED: ${program} is not on this machine; what is proved with it is NOT PROVED in this run\n\n`);
+  return false;
+}
+
+function run(program: string, args: readonly string[], options: { readonly cwd?: string; readonly env?: NodeJS.ProcessEnv } = {}): void {
+  execFileSync(program, args, { ...options, stdio: ["ignore", "ignore", "inherit"] });
+}
+
+function buildGo(folder: string): string {
+  const program = join(folder, "client");
+  run("go", ["build", "-mod=readonly", "-trimpath", "-o", program, "."], { cwd: join(here, "go"), env: { ...process.env, CGO_ENABLED: "0" } });
+  chmodSync(program, 0o755);
+  return program;
+}
+
+function copyOf(program: string, path: string): string {
+  copyFileSync(program, path);
+  chmodSync(path, 0o755);
+  return path;
+}
+
+/** The system's interpreter first: one under a home directory cannot be run by an unprivileged agent. */
+function makePython(folder: string): Foreign["python"] {
+  const environment = join(folder, "python");
+  const interpreter = ["/usr/bin/python3", "python3"].find((found) => spawnSync(found, ["-m", "ensurepip", "--version"], { stdio: "ignore" }).status === 0);
+  if (interpreter === undefined) return missing("python3 with venv") || null;
+  run(interpreter, ["-m", "venv", environment]);
+  const program = join(environment, "bin", "python");
+  run(program, ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:", "--require-hashes",
+    "-r", join(here, "python", "requirements.txt")]);
+  run("chmod", ["-R", "go+rX", environment]);
+  return { program, path: realpathSync(program) };
+}

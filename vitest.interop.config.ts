@@ -1,0 +1,13 @@
+import { defineConfig } from "vitest/config";
+
+// Proof against software that is not ours: needs Go, Python, OpenSSL and Java, and their package registries.
+export default defineConfig({
+  test: {
+    include: ["test/interop/**/*.test.ts"],
+    globalSetup: ["test/interop/toolchains.ts"],
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
+    pool: "forks",
+    maxWorkers: 2,
+  },
+});
