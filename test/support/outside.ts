@@ -76,7 +76,7 @@ export function refusal(code: number, reason: string, message: string, metadata:
 export class Outside {
   readonly directory = mkdtempSync(join(tmpdir(), "brevet-sdk-"));
   readonly address = `unix://${this.directory}/w.sock`;
-  readonly authorities = newAuthorities();
+  readonly authorities: Authorities;
   readonly asked: { feedId: string; afterSequence: number }[] = [];
   readonly calls: string[] = [];
   /** Of each call: whether the security header was there. */
@@ -103,18 +103,20 @@ export class Outside {
   readonly #bundleStreams = new Set<() => void>();
   readonly #taskStreams = new Map<Out, string>();
 
-  constructor() {
+  constructor(authorities = newAuthorities()) {
+    this.authorities = authorities;
     this.bundles = { [`spiffe://${trustDomain}`]: this.authorities.root.certificate };
     this.jwks = { [`spiffe://${trustDomain}`]: jwksOf(this.authorities) };
     this.held = this.holding(agentSvid(this.authorities, taskA), taskA);
   }
 
   holding(issued: IssuedX509, task: string): { svids: { issued: IssuedX509; spiffeId: string; hint: string }[] } {
-    return { svids: [{ issued, spiffeId: `spiffe://${trustDomain}/agent/researcher/task/${task}`, hint: task }] };
+    const path = task.startsWith("service/") ? task : `agent/researcher/task/${task}`;
+    return { svids: [{ issued, spiffeId: `spiffe://${trustDomain}/${path}`, hint: task }] };
   }
 
-  static async start(): Promise<Outside> {
-    const outside = new Outside();
+  static async start(authorities?: Authorities): Promise<Outside> {
+    const outside = new Outside(authorities);
     await outside.listen();
     return outside;
   }
