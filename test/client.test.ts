@@ -10,6 +10,7 @@ import { connect } from "../src/client/connect.ts";
 import { WorkloadSource } from "../src/client/source.ts";
 import { Tasks } from "../src/client/tasks.ts";
 import { BrevetError } from "../src/errors.ts";
+import { readJwtSvid } from "../src/identity/svid.ts";
 import { Outside, agentJwt, agentSvid, refusal, taskA, taskB, until } from "./support/outside.ts";
 
 let outside: Outside;
@@ -320,13 +321,19 @@ describe("a source of SVIDs", () => {
     expect(await source.jwt("brief")).not.toBe(brief);
   });
 
-  it("drops JWT-SVIDs with their epoch, also those still under way", async () => {
+  it("drops JWT-SVIDs with their epoch, also one still under way", async () => {
     const source = held(await WorkloadSource.open({ address: outside.address }));
     const old = await source.jwt("crm");
+    let send = (): void => {};
+    outside.hold = new Promise((resolve) => (send = resolve));
+    const late = source.jwt("late");
+    await until(() => outside.calls.filter((name) => name === "fetchJWTSVID").length === 2);
     outside.held = outside.holding(agentSvid(outside.authorities, taskA, 1), taskA);
     outside.token = (audience) => agentJwt(outside.authorities, taskA, { audience: [...audience], epoch: 1 });
     outside.pushSvids();
     await until(() => source.svid().binding?.epoch === 1);
+    send();
+    expect(readJwtSvid(await late).binding?.epoch).toBe(1);
     expect(await source.jwt("crm")).not.toBe(old);
     outside.failures.push(refusal(status.PERMISSION_DENIED, "DENIED_AUDIENCE", "not for you"));
     expect((await refusalOf(source.jwt("bank"))).code).toBe("DENIED_AUDIENCE");

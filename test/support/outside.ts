@@ -96,6 +96,8 @@ export class Outside {
   readonly tasks = new Map<string, Task>();
   /** Errors for the next unary calls, each used once. */
   readonly failures: Partial<ServiceError>[] = [];
+  /** Unary answers are made at once, and sent when this resolves. */
+  hold: Promise<void> = Promise.resolve();
   #server: Server | undefined;
   #beat: NodeJS.Timeout | undefined;
   readonly #watchers = new Set<Out>();
@@ -286,7 +288,8 @@ export class Outside {
       const failure = this.failures.shift();
       if (failure !== undefined) return done(failure);
       try {
-        done(null, answer(call.request as Record<string, unknown>));
+        const made = answer(call.request as Record<string, unknown>);
+        void this.hold.then(() => done(null, made));
       } catch (error) {
         done(error as Partial<ServiceError>);
       }
