@@ -4,26 +4,11 @@
 // It decides nothing. A crash at any point leaves what the next start takes up: rows, not memory.
 import { mkdirSync, chmodSync, readdirSync, unlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
-import type { Socket } from "node:net";
-import { HealthImplementation } from "grpc-health-check";
-import { ReflectionService } from "@grpc/reflection";
 import { signaturesMade } from "../ca/authority.ts";
 import { defaultRotation } from "../ca/rotation.ts";
-import { Access } from "./api/access.ts";
-import { catalogHandlers, logHandlers, revocationHandlers } from "./api/admin.ts";
-import { agentHandlers } from "./api/agent.ts";
-import { Explainer } from "./api/explain.ts";
-import { feedHandlers } from "./api/feed.ts";
 import { serveHttp } from "./api/http.ts";
-import { trustHandlers, version } from "./api/info.ts";
-import { UidLimits } from "./api/limits.ts";
-import { Refusals } from "./api/refusals.ts";
-import { ApiServer } from "./api/server.ts";
-import { taskHandlers } from "./api/tasks.ts";
-import { validator } from "./api/validate.ts";
-import { workloadHandlers } from "./api/workload.ts";
-import { attestSocket } from "./attest/caller.ts";
-import type { Caller } from "./attest/caller.ts";
+import { createApi } from "./api/listeners.ts";
+import { version } from "./api/info.ts";
 import { HashCache } from "./attest/hash.ts";
 import { bootId } from "./attest/proc.ts";
 import { LiveCatalog } from "./authorize/catalog.ts";
@@ -39,9 +24,8 @@ import { Issuer } from "./issue/issue.ts";
 import { loadKeyEncryptionKey } from "./issue/kek.ts";
 import { Trust } from "./issue/trust.ts";
 import { ExitWatch, setNotDumpable } from "./kernel.ts";
-import { packageDefinition, preEncoded, services } from "./proto.ts";
 import { readRegistered } from "./record/catalog.ts";
-import { readClock, readTrust } from "./record/trust.ts";
+import { readTrust } from "./record/trust.ts";
 import { boundTasks } from "./record/tasks.ts";
 import { Crls } from "./revoke/crl.ts";
 import { Feed } from "./revoke/feed.ts";
@@ -55,7 +39,6 @@ import type { Log } from "./telemetry.ts";
 export type Broker = { readonly config: Config; readonly httpUrl: string; stop(deadlineMs?: number): Promise<void> };
 
 const drainMs = 4000;
-const adminMessageBytes = 4 << 20;
 
 /** The command `brevet broker`: runs until SIGTERM or SIGINT. */
 export async function runBroker(options: { configFile?: string } = {}): Promise<void> {
@@ -132,70 +115,16 @@ export async function startBroker(config: Config, log: Log): Promise<Broker> {
     const housekeeping = new Housekeeping({ store, bindings, claims, revoker, trust, crls, feed, endpoints, reloadCatalog, health, log, retentionSeconds: config.retention });
     undo.push(() => housekeeping.close());
 
-    const refusals = new Refusals(store);
-    undo.push(() => refusals.close());
-    const hash = new HashCache();
-    const limits = new UidLimits(config.limits);
-    const server = (name: string, admit?: (caller: Caller) => BrevetError | undefined): ApiServer => new ApiServer({
-      name, limits: name === "admin" ? new UidLimits({ perUidFetchesPerSecond: 0, perUidConnections: 0, perUidStreams: 0, maxConnections: 1024 }) : limits,
-      attest: (socket: Socket) => attestSocket(socket, hash), ...(admit ? { admit } : {}),
-      maxStreamsPerConnection: config.limits.maxStreamsPerConnection,
-      messageBytes: name === "admin" ? adminMessageBytes : config.limits.messageBytes,
-      connectionIdleSeconds: config.limits.connectionIdle,
-      onRefused: (error, call, method) => {
-        const noted = refusals.note(error, call);
-        metrics.calls.inc({ method, code: error.code });
-        const { attempt } = noted.metadata;
-        if (error.code === "INTERNAL") log("call.failed", { method, message: String(error.cause instanceof Error ? error.cause.stack : error.cause) }, "error");
-        else log("call.refused", { method, code: error.code, uid: call?.connection.caller.uid, pid: call?.connection.caller.pid, attempt }, "debug");
-        return noted;
-      },
-      onServed: (method, ms) => {
-        metrics.calls.inc({ method, code: "OK" });
-        metrics.callSeconds.observe({ method }, ms / 1000);
-      },
+    const api = createApi({
+      config, store, postgresVersion: serverVersion, catalog, claims, bindings, issuer, trust, crls, feed, revoker, hash: new HashCache(),
+      health, metrics, log, endpointOf, reloadCatalog,
+      onTask: (task, callback) => changes.onTask(task, callback),
+      onServices: (callback) => changes.onServices(callback),
+      onOpened: (row) => housekeeping.opened(row),
+      onClaimed: (row) => changes.task(row.id),
     });
-    const workload = server("workload");
-    const admin = server("admin", (caller) => {
-      if (caller.uid === 0 || caller.uid === process.geteuid?.() || config.admin.uids.includes(caller.uid)) return undefined;
-      return new BrevetError("DENIED_ROLE", "only administrators may use the admin socket");
-    });
-
-    const startedAt = new Date();
-    const explain = new Explainer({ store, catalog, claims, hash });
-    const clockDifferenceMs = async (): Promise<number> => Date.now() - (await readClock(store)).getTime();
-    const info = { trustDomain: config.trustDomain, trust, crls, health, startedAt, postgresVersion: serverVersion, clockDifferenceMs };
-    const anyTask = new Access({ store, catalog, claims, bindings, admin: true });
-    for (const api of [workload, admin]) {
-      const access = api === admin ? anyTask : new Access({ store, catalog, claims, bindings, admin: false });
-      api.addService(services.tasks, taskHandlers(api, {
-        store, trustDomain: config.trustDomain, catalog, access, revoker, endpointOf,
-        onTaskChanged: (task, callback) => changes.onTask(task, callback),
-        onOpened: (row) => housekeeping.opened(row),
-      }));
-      api.addService(preEncoded(services.feed), feedHandlers(api, feed));
-      api.addService(services.trust, trustHandlers(api, info));
-    }
-    workload.addService(services.workload, workloadHandlers(workload, {
-      trustDomain: config.trustDomain, claims, bindings, catalog, issuer, trust, crls,
-      validate: validator(() => trust.published.bundle, (subject) => feed.epochOf(subject)),
-      onServicesChanged: (callback) => changes.onServices(callback),
-    }));
-    workload.addService(services.agent, agentHandlers(workload, {
-      store, trustDomain: config.trustDomain, claims, bindings, anyTask, hash, endpointOf, onClaimed: (row) => changes.task(row.id),
-    }));
-    const adminParts = { store, trustDomain: config.trustDomain, catalog, access: anyTask, revoker, feed, explain, reloadCatalog };
-    admin.addService(services.revocations, revocationHandlers(admin, adminParts));
-    admin.addService(services.catalog, catalogHandlers(admin, adminParts));
-    admin.addService(services.log, logHandlers(admin, adminParts));
-    const grpcHealth = new HealthImplementation({ "": "NOT_SERVING", SpiffeWorkloadAPI: "NOT_SERVING" });
-    health.onChange((ready) => {
-      for (const name of ["", "SpiffeWorkloadAPI"]) grpcHealth.setStatus(name, ready ? "SERVING" : "NOT_SERVING");
-    });
-    for (const api of [workload, admin]) {
-      grpcHealth.addToServer(api.guarded as never);
-      new ReflectionService(packageDefinition).addToServer(api.guarded as never);
-    }
+    const { workload, admin } = api;
+    undo.push(() => api.close());
 
     // after a start: instances, feed, lists; then serve; then heartbeats
     await feed.load();
@@ -213,7 +142,7 @@ export async function startBroker(config: Config, log: Log): Promise<Broker> {
 
     const collect = (): void => {
       for (const kind of ["x509", "jwt", "crl"] as const) metrics.signatures.set({ kind }, signaturesMade(kind));
-      const now = { connections: limits.connections, bound: bindings.size, waiting: claims.waiting, subscribers: feed.subscribers, held: issuer.held };
+      const now = { connections: api.limits.connections, bound: bindings.size, waiting: claims.waiting, subscribers: feed.subscribers, held: issuer.held };
       for (const [what, value] of Object.entries(now)) metrics.gauges.set({ what }, value);
       metrics.feedSequence.set(feed.sequence);
     };

@@ -15,6 +15,8 @@ export type HttpParts = {
   readonly collect: () => void;
 };
 
+const defaultPort = 8640;
+
 /** @returns the address and how to stop */
 export async function serveHttp(address: { host: string; port: number }, p: HttpParts): Promise<{ url: string; close: () => Promise<void> }> {
   const app = fastify({ logger: false, bodyLimit: 4096, requestTimeout: 5000, connectionTimeout: 10_000, keepAliveTimeout: 5000 });
@@ -36,8 +38,18 @@ export async function serveHttp(address: { host: string; port: number }, p: Http
     return p.trust.published.spiffe;
   });
 
-  const url = await app.listen(address);
-  return { url, close: () => app.close() };
+  return { url: await listen(app, address), close: () => app.close() };
+}
+
+/** The default port may be another broker's already: then it is any free one, and the ready line says which. */
+async function listen(app: { listen(address: { host: string; port: number }): Promise<string> }, address: { host: string; port: number }): Promise<string> {
+  try {
+    return await app.listen(address);
+  } catch (error) {
+    const taken = (error as NodeJS.ErrnoException).code === "EADDRINUSE";
+    if (taken && address.port === defaultPort) return app.listen({ ...address, port: 0 });
+    throw new BrevetError("START_REFUSED", `listen.http: ${address.host}:${address.port}: ${taken ? "is in use" : (error as Error).message}`, { cause: error });
+  }
 }
 
 type Reply = { code(status: number): Reply; type(type: string): Reply; send(body: unknown): unknown };

@@ -24,7 +24,6 @@ export type Connection = {
 export type Call = { readonly connection: Connection; readonly signal: AbortSignal; readonly method: string };
 
 export type ServerOptions = {
-  readonly name: string;
   readonly attest: (socket: net.Socket) => Caller;
   /** Refuses a caller for good; undefined lets it in. */
   readonly admit?: (caller: Caller) => BrevetError | undefined;

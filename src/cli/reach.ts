@@ -29,16 +29,19 @@ function pathOf(address: string): string {
   throw new BrevetError("CONFIG_INVALID", `SPIFFE_ENDPOINT_SOCKET: "${address}" is not a unix socket's address (unix:///…)`);
 }
 
-/** `open`, or why not: ENOENT, ECONNREFUSED, EACCES, … */
+/**
+ * `open`, or why not: ENOENT, ECONNREFUSED, EACCES, …
+ * A broker speaks first (HTTP/2 SETTINGS); to whom the admin socket is not for, it closes without a word.
+ */
 export async function probe(path: string): Promise<string> {
   return await new Promise((resolve) => {
-    const socket = dial({ path, timeout: 2_000 });
+    const socket = dial({ path, timeout: 5_000 });
     const done = (answer: string) => (): void => {
       socket.destroy();
       resolve(answer);
     };
-    socket.once("connect", done("open")).once("timeout", done("ETIMEDOUT"));
-    socket.once("error", (error: NodeJS.ErrnoException) => done(error.code ?? "error")());
+    socket.once("data", done("open")).once("timeout", done("ETIMEDOUT")).once("end", done("EACCES"));
+    socket.once("error", (error: NodeJS.ErrnoException) => done(error.code === "ECONNRESET" ? "EACCES" : (error.code ?? "error"))());
   });
 }
 

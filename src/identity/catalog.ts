@@ -58,8 +58,8 @@ const selectorSet: z.ZodType<SelectorSet> = section({
 const alternatives = listOf(selectorSet, 64).transform((sets) => sets.toSorted((a, b) => compare(canonical(a), canonical(b))));
 const selectors = alternatives.refine((sets) => sets.length > 0, { error: "needs at least one set of facts" });
 const audiences = setOf(text(256), 64).nullable().prefault(null);
-const x509Ttl = duration(30, day).prefault("5m");
-const jwtTtl = duration(10, hour).prefault("2m");
+const x509Ttl = duration(2, day).prefault("5m");
+const jwtTtl = duration(2, hour).prefault("2m");
 
 const agentSchema = section({
   name,

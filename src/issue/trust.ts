@@ -3,12 +3,12 @@
 // rotation is planned and carried out under one lock, so it happens once. A wrong key-encryption key
 // stops the start: nothing is ever generated anew over existing rows.
 // SPIFFE Trust Domain and Bundle sections 4 and 6. What rotation means is ca/rotation.ts's business.
-import { createAuthority, moveAuthority, openAuthority } from "../../ca/authority.ts";
+import { bundleOf, carryOut, openAuthority } from "../../ca/authority.ts";
 import type { AuthorityRecord, Signer } from "../../ca/authority.ts";
 import { defaultRotation, planRotation } from "../../ca/rotation.ts";
 import type { RotationPolicy } from "../../ca/rotation.ts";
 import { BrevetError } from "../errors.ts";
-import { encodeJwks, encodeSpiffeBundle, p256Jwk } from "../identity/bundle.ts";
+import { encodeJwks, encodeSpiffeBundle } from "../identity/bundle.ts";
 import type { TrustBundle } from "../identity/bundle.ts";
 import { changeAuthorities, readTrust } from "../record/trust.ts";
 import type { AuthorityChange, AuthorityRow } from "../record/trust.ts";
@@ -81,13 +81,7 @@ export class Trust {
       if (!found) throw new BrevetError("NOT_READY", `there is no active ${use} authority`);
       return found;
     };
-    const bundle: TrustBundle = {
-      trustDomain: this.#trustDomain,
-      sequence,
-      refreshHintSeconds,
-      x509: opened.filter((signer) => signer.record.use === "root").map((signer) => signer.certificate),
-      jwt: opened.filter((signer) => signer.record.use === "jwt").map((signer) => ({ kid: signer.record.id, publicKey: p256Jwk(signer.record.publicKey) })),
-    };
+    const bundle = bundleOf(opened.map((signer) => signer.record), { trustDomain: this.#trustDomain, sequence, refreshHintSeconds });
     this.#signers = { x509: active("x509"), jwt: active("jwt") };
     this.#published = {
       bundle,
@@ -105,24 +99,20 @@ export class Trust {
 
   /** Turns the plan into changes of rows. New authorities are made and sealed here, inside the lock. */
   #plan(now: Date, rows: readonly AuthorityRow[]): AuthorityChange[] {
-    const records = new Map(rows.map((row) => [row.id, this.#record(row)]));
-    const kek = this.#kek;
-    for (const record of records.values()) openAuthority(record, kek); // a wrong key refuses here, before anything is made
-    return planRotation([...records.values()], now, this.#policy).map((action): AuthorityChange => {
-      if (action.do === "create") {
-        const { use, lifetimeSeconds } = action;
-        const root = [...records.values()].find((record) => record.use === "root" && record.state === "active");
-        const parent = use === "x509" && root ? { parent: { record: root, signer: openAuthority(root, kek) } } : {};
-        const made = createAuthority({ use, trustDomain: this.#trustDomain, kek, now, lifetimeSeconds, ...parent }, action.state);
-        records.set(made.id, made);
-        return { add: made };
-      }
-      const record = records.get(action.id);
-      if (!record) throw new BrevetError("INTERNAL", "internal error", { cause: new Error(`no authority ${action.id}`) });
-      if (action.do === "drop") return { move: record.id, from: record.state, to: "dropped", sealedKey: Buffer.alloc(0) };
-      const moved = moveAuthority(record, action.do === "activate" ? "active" : "retired", kek);
-      records.set(moved.id, moved);
-      return { move: moved.id, from: record.state, to: moved.state, sealedKey: moved.sealedKey };
+    const before = new Map(rows.map((row) => [row.id, this.#record(row)]));
+    for (const record of before.values()) openAuthority(record, this.#kek); // a wrong key refuses here, before anything is made
+    const records = [...before.values()];
+    const after = carryOut(planRotation(records, now, this.#policy), records, { trustDomain: this.#trustDomain, kek: this.#kek, now });
+    const left = new Set(after.map((record) => record.id));
+    const dropped = records.filter((record) => !left.has(record.id))
+      .map((record): AuthorityChange => ({ move: record.id, from: record.state, to: "dropped", sealedKey: Buffer.alloc(0) }));
+    const others = after.flatMap((record): AuthorityChange[] => {
+      const known = before.get(record.id);
+      if (!known) return [{ add: record }];
+      return known.state === record.state ? [] : [{ move: record.id, from: known.state, to: record.state, sealedKey: record.sealedKey }];
     });
+    // at most one is active at any moment: what retires goes first
+    const retires = (change: AuthorityChange): boolean => "move" in change && change.to === "retired";
+    return [...others.filter(retires), ...others.filter((change) => !retires(change)), ...dropped];
   }
 }

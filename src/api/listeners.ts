@@ -1,0 +1,139 @@
+// What is served on which socket?
+// This table is the whole surface: the workload socket, for any attested process, and the admin socket,
+// for administrators. Health and reflection are on both, behind the same guard.
+// Each service is in a file of its own; sockets and the wrapper around every call are server.ts.
+import type { Socket } from "node:net";
+import { ReflectionService } from "@grpc/reflection";
+import { HealthImplementation } from "grpc-health-check";
+import type { LiveCatalog } from "../authorize/catalog.ts";
+import { attestSocket } from "../attest/caller.ts";
+import type { Caller } from "../attest/caller.ts";
+import type { HashCache } from "../attest/hash.ts";
+import type { Bindings } from "../claim/bindings.ts";
+import type { Claims } from "../claim/claim.ts";
+import type { Config } from "../config.ts";
+import { BrevetError } from "../errors.ts";
+import type { BrokerParts } from "../health.ts";
+import type { Issuer } from "../issue/issue.ts";
+import type { Trust } from "../issue/trust.ts";
+import { packageDefinition, preEncoded, services } from "../proto.ts";
+import { readClock } from "../record/trust.ts";
+import type { TaskRow } from "../record/tasks.ts";
+import type { Store } from "../record/store.ts";
+import type { Crls } from "../revoke/crl.ts";
+import type { Feed } from "../revoke/feed.ts";
+import type { Revoker } from "../revoke/revoke.ts";
+import type { Log, Metrics } from "../telemetry.ts";
+import { Access } from "./access.ts";
+import { catalogHandlers, logHandlers, revocationHandlers } from "./admin.ts";
+import { agentHandlers } from "./agent.ts";
+import { Explainer } from "./explain.ts";
+import { feedHandlers } from "./feed.ts";
+import { trustHandlers } from "./info.ts";
+import { UidLimits } from "./limits.ts";
+import { Refusals } from "./refusals.ts";
+import { ApiServer } from "./server.ts";
+import { taskHandlers } from "./tasks.ts";
+import { validator } from "./validate.ts";
+import { workloadHandlers } from "./workload.ts";
+
+export type ApiParts = {
+  readonly config: Config;
+  readonly store: Store;
+  readonly postgresVersion: string;
+  readonly catalog: LiveCatalog;
+  readonly claims: Claims;
+  readonly bindings: Bindings;
+  readonly issuer: Issuer;
+  readonly trust: Trust;
+  readonly crls: Crls;
+  readonly feed: Feed;
+  readonly revoker: Revoker;
+  readonly hash: HashCache;
+  readonly health: BrokerParts;
+  readonly metrics: Metrics;
+  readonly log: Log;
+  readonly endpointOf: (task: string) => string;
+  readonly reloadCatalog: () => Promise<void>;
+  readonly onTask: (task: string, callback: () => void) => () => void;
+  readonly onServices: (callback: () => void) => () => void;
+  readonly onOpened: (row: TaskRow) => void;
+  readonly onClaimed: (row: TaskRow) => void;
+};
+
+export type Api = { readonly workload: ApiServer; readonly admin: ApiServer; readonly limits: UidLimits; close(): Promise<void> };
+
+const adminMessageBytes = 4 << 20;
+const adminLimits = { perUidFetchesPerSecond: 0, perUidConnections: 0, perUidStreams: 0, maxConnections: 1024 };
+
+export function createApi(p: ApiParts): Api {
+  const { config, store, catalog, claims, bindings, trust, feed } = p;
+  const { trustDomain } = config;
+  const refusals = new Refusals(store);
+  const limits = new UidLimits(config.limits);
+  const common = {
+    attest: (socket: Socket) => attestSocket(socket, p.hash),
+    maxStreamsPerConnection: config.limits.maxStreamsPerConnection,
+    connectionIdleSeconds: config.limits.connectionIdle,
+    ...reporting(p, refusals),
+  };
+  const workload = new ApiServer({ ...common, limits, messageBytes: config.limits.messageBytes });
+  const admin = new ApiServer({ ...common, limits: new UidLimits(adminLimits), messageBytes: adminMessageBytes, admit: (caller) => refuseStranger(caller, config) });
+
+  const everyTask = new Access({ store, catalog, claims, bindings, admin: true });
+  const openersTasks = new Access({ store, catalog, claims, bindings, admin: false });
+  const clockDifferenceMs = async (): Promise<number> => Date.now() - (await readClock(store)).getTime();
+  const info = { trustDomain, trust, crls: p.crls, health: p.health, startedAt: new Date(), postgresVersion: p.postgresVersion, clockDifferenceMs };
+  for (const [api, access] of [[workload, openersTasks], [admin, everyTask]] as const) {
+    api.addService(services.tasks, taskHandlers(api, { ...p, trustDomain, access, onTaskChanged: p.onTask }));
+    api.addService(preEncoded(services.feed), feedHandlers(api, feed));
+    api.addService(services.trust, trustHandlers(api, info));
+  }
+  const validate = validator(() => trust.published.bundle, (subject) => feed.epochOf(subject));
+  workload.addService(services.workload, workloadHandlers(workload, { ...p, trustDomain, validate, onServicesChanged: p.onServices }));
+  workload.addService(services.agent, agentHandlers(workload, { ...p, trustDomain, anyTask: everyTask }));
+
+  const adminParts = { ...p, trustDomain, access: everyTask, explain: new Explainer({ store, catalog, claims, hash: p.hash }) };
+  admin.addService(services.revocations, revocationHandlers(admin, adminParts));
+  admin.addService(services.catalog, catalogHandlers(admin, adminParts));
+  admin.addService(services.log, logHandlers(admin, adminParts));
+  addStandardServices([workload, admin], p.health);
+  return { workload, admin, limits, close: () => refusals.close() };
+}
+
+/** Root, the broker's own user, and those that the configuration names: by the kernel's word, whatever the socket's mode. */
+function refuseStranger(caller: Caller, config: Config): BrevetError | undefined {
+  if (caller.uid === 0 || caller.uid === process.geteuid?.() || config.admin.uids.includes(caller.uid)) return undefined;
+  return new BrevetError("DENIED_ROLE", "only administrators may use the admin socket");
+}
+
+function addStandardServices(servers: readonly ApiServer[], health: BrokerParts): void {
+  const names = ["", "SpiffeWorkloadAPI"];
+  const state = (ready: boolean): "SERVING" | "NOT_SERVING" => (ready ? "SERVING" : "NOT_SERVING");
+  const grpcHealth = new HealthImplementation(Object.fromEntries(names.map((name) => [name, state(health.ready)])));
+  health.onChange((ready) => {
+    for (const name of names) grpcHealth.setStatus(name, state(ready));
+  });
+  const reflection = new ReflectionService(packageDefinition);
+  for (const server of servers) {
+    grpcHealth.addToServer(server.guarded as Parameters<typeof grpcHealth.addToServer>[0]);
+    reflection.addToServer(server.guarded);
+  }
+}
+
+/** One place counts and logs what was answered. */
+function reporting({ metrics, log }: ApiParts, refusals: Refusals): Pick<ConstructorParameters<typeof ApiServer>[0], "onRefused" | "onServed"> {
+  return {
+    onRefused: (error, call, method) => {
+      const noted = refusals.note(error, call);
+      metrics.calls.inc({ method, code: error.code });
+      if (error.code === "INTERNAL") log("call.failed", { method, message: String(error.cause instanceof Error ? error.cause.stack : error.cause) }, "error");
+      else log("call.refused", { method, code: error.code, uid: call?.connection.caller.uid, pid: call?.connection.caller.pid, attempt: noted.metadata["attempt"] }, "debug");
+      return noted;
+    },
+    onServed: (method, ms) => {
+      metrics.calls.inc({ method, code: "OK" });
+      metrics.callSeconds.observe({ method }, ms / 1000);
+    },
+  };
+}
