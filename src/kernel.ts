@@ -124,9 +124,12 @@ const pollRequest = Buffer.alloc(8);
 export function pidfdExited(pidfd: number): boolean {
   pollRequest.writeInt32LE(pidfd, 0);
   pollRequest.writeInt32LE(pollin, 4);
-  const ready = libc().poll(pollRequest, 1, 0);
-  if (ready < 0) throw failed("poll", lastError());
-  return ready > 0; // a closed pidfd answers too (POLLNVAL): dead, never alive by mistake
+  for (;;) {
+    const ready = libc().poll(pollRequest, 1, 0);
+    if (ready >= 0) return ready > 0; // a closed pidfd answers too (POLLNVAL): dead, never alive by mistake
+    const errno = lastError();
+    if (errno !== "EINTR") throw failed("poll", errno);
+  }
 }
 
 /** Sends a signal to this very process; false if it is dead. */

@@ -33,7 +33,7 @@ export class Access {
   /** Names of the agents whose tasks the caller may handle; null: all. */
   async agents(call: Call): Promise<readonly string[] | null> {
     if (this.#p.admin) return null;
-    return this.#p.catalog.openableAgents(await this.#p.claims.facts(call.connection.caller, call.signal));
+    return this.#p.catalog.openableAgents(await this.#p.claims.facts(call.connection.caller, call));
   }
 
   async mayHandle(call: Call, agent: string): Promise<boolean> {

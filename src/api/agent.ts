@@ -44,7 +44,7 @@ export function agentHandlers(server: ApiServer, p: AgentParts): AgentHandlers {
       const { id } = await p.anyTask.task(call, reference);
       const process = request.pid === 0 || request.pid === caller.pid ? caller : attestOther(request.pid, caller, p.hash);
       try {
-        const { bound, row } = await p.claims.claim(id, ticket, process, actorOf(call), call.signal);
+        const { bound, row } = await p.claims.claim(id, ticket, process, actorOf(call), call);
         p.onClaimed(row);
         const endpoint = p.endpointOf(bound.task);
         return { task: toTask(row, p.trustDomain, endpoint), endpoint: `unix://${endpoint}` };

@@ -32,7 +32,7 @@ export class Explainer {
   async process(pid: number, signal: AbortSignal): Promise<Explanation> {
     const caller = attestPid(pid, this.#p.hash);
     try {
-      const facts = await this.#p.claims.facts(caller, signal);
+      const facts = await this.#p.claims.facts(caller, { signal });
       return { attempt: "", at: toTimestamp(new Date()), verdict: "", ...(await this.#judge(facts, pid)) };
     } finally {
       caller.close();

@@ -214,9 +214,7 @@ export class ApiServer {
     const connection = this.#connections.get(call.getPeer());
     if (!connection) throw new BrevetError("DENIED_UNATTESTED", "the connection is gone");
     this.#o.limits.call(connection.caller.uid);
-    const ended = new AbortController();
-    call.on("cancelled", () => ended.abort(new BrevetError("DEADLINE", "the caller went away")));
-    return { connection, signal: ended.signal, method };
+    return new AdmittedCall(connection, method, call);
   }
 
   #guard(method: string, handler: (...args: unknown[]) => void): (...args: unknown[]) => void {
@@ -235,6 +233,31 @@ export class ApiServer {
   }
 }
 
+const callerGone = new BrevetError("DEADLINE", "the caller went away");
+
+/** Most calls never look at their signal: it is made for those that do. */
+class AdmittedCall implements Call {
+  readonly connection: Connection;
+  readonly method: string;
+  readonly #call: AnyUnary | AnyStream;
+  #ended: AbortController | undefined;
+
+  constructor(connection: Connection, method: string, call: AnyUnary | AnyStream) {
+    this.connection = connection;
+    this.method = method;
+    this.#call = call;
+  }
+
+  get signal(): AbortSignal {
+    if (this.#ended) return this.#ended.signal;
+    const ended = new AbortController();
+    this.#ended = ended;
+    if (this.#call.cancelled) ended.abort(callerGone);
+    else this.#call.once("cancelled", () => ended.abort(callerGone));
+    return ended.signal;
+  }
+}
+
 function withResolvers(): { promise: Promise<void>; resolve: () => void } {
   let resolve = (): void => undefined;
   const promise = new Promise<void>((r) => (resolve = r));
@@ -249,7 +272,7 @@ function checkSecurityHeader(metadata: Metadata): void {
 }
 
 function publicError(error: unknown): BrevetError {
-  if (error instanceof Error && error.name === "AbortError") return asBrevetError(error.cause ?? new BrevetError("DEADLINE", "the caller went away"));
+  if (error instanceof Error && error.name === "AbortError") return asBrevetError(error.cause ?? callerGone);
   return asBrevetError(error);
 }
 

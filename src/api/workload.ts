@@ -44,7 +44,7 @@ export function workloadHandlers(server: ApiServer, parts: WorkloadParts): Spiff
   };
   return {
     FetchX509SVID: server.stream("FetchX509SVID", async (_request: object, call, stream) => {
-      const holding = await claims.hold(call.connection.caller, call.connection.endpointTask, call.signal);
+      const holding = await claims.hold(call.connection.caller, call.connection.endpointTask, call);
       await new X509Stream(parts, call, holding, stream as ServerWritableStream<unknown, X509SVIDResponse>).run();
     }),
 
@@ -58,7 +58,7 @@ export function workloadHandlers(server: ApiServer, parts: WorkloadParts): Spiff
     FetchJWTSVID: server.unary("FetchJWTSVID", async (request: { audience: string[]; spiffeId: string }, call) => {
       checkAudiences(request.audience);
       const wanted = request.spiffeId === "" ? null : parseSpiffeId(request.spiffeId, "spiffe_id") && request.spiffeId;
-      const holding = await claims.hold(call.connection.caller, call.connection.endpointTask, call.signal);
+      const holding = await claims.hold(call.connection.caller, call.connection.endpointTask, call);
       const holders = holdersOf(parts, call, holding).filter((holder) => wanted === null || isOf(wanted, holder, parts.trustDomain));
       if (holders.length === 0) throw new BrevetError("DENIED_IDENTITY", "spiffe_id: the caller does not hold this identity");
       for (const holder of holders) {

@@ -25,6 +25,9 @@ export type ClaimsOptions = {
   readonly openEndpoint: (task: string) => Promise<void>;
 };
 
+/** Whose signal is looked at only where something is waited for. */
+export type Waiting = { readonly signal: AbortSignal };
+
 /** What a caller may have SVIDs of. */
 export type Holding =
   | { readonly kind: "tasks"; readonly found: Found; readonly bound: readonly Bound[] }
@@ -56,9 +59,9 @@ export class Claims {
    * Binds the process to the task. The same process again: answered alike.
    * A process that the agent's selectors don't match is told what one is told for a task that is not there.
    */
-  async claim(task: string, ticket: string, process: Caller, by: string, signal: AbortSignal): Promise<{ bound: Bound; row: TaskRow }> {
+  async claim(task: string, ticket: string, process: Caller, by: string, call: Waiting): Promise<{ bound: Bound; row: TaskRow }> {
     const row = await getTask(this.#o.store, task);
-    const facts = await this.facts(process, signal);
+    const facts = await this.facts(process, call);
     if (!row || !this.#o.catalog.isAgent(row.agent, facts)) throw notFound("task", "task");
     if (row.bind === "ticket" && ticket === "" && row.state === "ready") {
       throw new BrevetError("DENIED_TICKET", "ticket: this task wants a ticket");
@@ -71,19 +74,19 @@ export class Claims {
    * A caller that is an agent, but has had no task yet, is held up to `waitForTask`.
    * @throws BrevetError DENIED_NO_MATCH, DENIED_NO_TASK, DENIED_TASK_ENDED
    */
-  async hold(caller: Caller, endpointTask: string | null, signal: AbortSignal): Promise<Holding> {
+  async hold(caller: Caller, endpointTask: string | null, call: Waiting): Promise<Holding> {
     const { catalog, waitForTaskSeconds } = this.#o;
     const deadline = performance.now() + waitForTaskSeconds * 1000;
     const waiter = { pids: new Set<number>(), agents: new Set<string>(), wake: (): void => undefined };
     try {
       for (;;) {
         let woken = new Promise<void>((resolve) => (waiter.wake = resolve));
-        const found = await this.#find(caller, signal);
+        const found = await this.#find(caller, call);
         const mine = found?.bound.filter((bound) => endpointTask === null || bound.task === endpointTask) ?? [];
         if (found && mine.length > 0) return { kind: "tasks", found, bound: mine };
         if (endpointTask !== null) throw new BrevetError("DENIED_TASK_ENDED", "this endpoint's task is over, or the caller is not bound to it");
 
-        const facts = await this.facts(caller, signal);
+        const facts = await this.facts(caller, call);
         const agents = catalog.matchingAgents(facts);
         if (await this.#takeAuto(caller, agents, facts)) continue;
         const services = catalog.matchingServices(facts);
@@ -101,8 +104,8 @@ export class Claims {
           this.#wakers.set(waiter, waiter);
           woken = Promise.resolve(); // what came before we listened is looked for once more
         }
-        await Promise.race([woken, sleep(Math.min(pollMs, left), undefined, { signal, ref: false })]);
-        signal.throwIfAborted();
+        await Promise.race([woken, sleep(Math.min(pollMs, left), undefined, { signal: call.signal, ref: false })]);
+        call.signal.throwIfAborted();
       }
     } finally {
       this.#wakers.delete(waiter);
@@ -110,13 +113,13 @@ export class Claims {
   }
 
   /** The caller's facts, with the executable's hash where the catalog asks for one. */
-  async facts(caller: Caller, signal: AbortSignal): Promise<Facts> {
-    if (caller.facts.sha256 === undefined && this.#o.catalog.wantsHash(caller.facts)) await caller.sha256(signal);
+  async facts(caller: Caller, call: Waiting): Promise<Facts> {
+    if (caller.facts.sha256 === undefined && this.#o.catalog.wantsHash(caller.facts)) await caller.sha256(call.signal);
     return caller.facts;
   }
 
   /** The nearest bound process, asking the database for what other brokers bound if none is known here. */
-  async #find(caller: Caller, signal: AbortSignal): Promise<Found | undefined> {
+  async #find(caller: Caller, call: Waiting): Promise<Found | undefined> {
     const { bindings, catalog } = this.#o;
     let found = bindings.find(caller);
     if (!found || found.bound.length === 0) {
@@ -125,7 +128,7 @@ export class Claims {
     }
     if (!found || found.instance.pid !== caller.pid) return found;
     // the bound process itself must still be what its agents' selectors ask for
-    const facts = await this.facts(caller, signal);
+    const facts = await this.facts(caller, call);
     return { ...found, bound: found.bound.filter((bound) => catalog.isAgent(bound.agent, facts)) };
   }
 
