@@ -23,7 +23,7 @@ const flags: Readonly<Record<string, string>> = {
 const remedies: Partial<Record<ErrorCode, (error: BrevetError) => string | undefined>> = {
   NOT_FOUND: (error) => byField[error.metadata["field"] ?? ""],
   AGENT_DISABLED: () => "brevet agent list, then brevet agent enable AGENT",
-  WRONG_STATE: () => "brevet task show TASK",
+  WRONG_STATE: (error) => `brevet task show ${error.metadata["task"] ?? "TASK"}`,
   CATALOG_ORPHANS_TASKS: () => "end these tasks first: brevet task close ID, or brevet revoke --task ID --reason R",
   DENIED_ROLE: () => "run it as the broker's owner, or as a user in admin.uids",
   DENIED_TICKET: () => "brevet task ticket ID",

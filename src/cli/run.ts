@@ -67,22 +67,31 @@ async function run(options: Run): Promise<number> {
   const endpoint = task.endpoint || (await endpointOf(task.id));
   const child = spawnStopped(options.argv, { SPIFFE_ENDPOINT_SOCKET: endpoint, BREVET_TASK_ID: task.id });
   const ended = exitOf(child);
+  if (child.pid === undefined) return await notStarted(options, task, await ended);
   const forwarded = forwardSignals(child);
   try {
-    const refusal = await bind(options, task, endpoint, child).catch((error: unknown) => asBrevetError(error));
+    const refusal = await bind(options, task, endpoint, child.pid).catch((error: unknown) => asBrevetError(error));
     if (refusal === undefined) return await together(options, { task, child, ended, taskEnd });
     child.kill("SIGKILL");
     const exit = await ended;
     // A command may be over before it could be stopped: then it needed no task, and says itself how it went.
-    const over = exit.failure === undefined && exit.signal !== "SIGKILL";
-    await end(options, task.id, over ? exit : { ...exit, failure: exit.failure ?? "claim refused" });
-    if (over) return codeOf(exit);
-    if (exit.failure === undefined) throw refusal;
-    process.stderr.write(`${failureText(new BrevetError("WRONG_STATE", `command: ${exit.failure}`))}\n`);
-    return exit.failure.endsWith("ENOENT") ? 127 : 126;
+    const over = exit.signal !== "SIGKILL";
+    await end(options, task.id, over ? exit : { ...exit, failure: "claim refused" });
+    if (!over) throw refusal;
+    return codeOf(exit);
   } finally {
     forwarded();
   }
+}
+
+/** Exit codes as a shell's. */
+async function notStarted(options: Run, task: Target, exit: Exit): Promise<number> {
+  await end(options, task.id, exit);
+  const error = new BrevetError("WRONG_STATE", `command: ${exit.failure ?? "cannot be started"}`, {
+    metadata: { try: "a command that is in PATH, or the path of a program that may be executed" },
+  });
+  process.stderr.write(`${failureText(error)}\n`);
+  return exit.failure?.endsWith("ENOENT") ? 127 : 126;
 }
 
 type Bound = {
@@ -158,16 +167,15 @@ function exitOf(child: ChildProcess): Promise<Exit> {
   });
 }
 
-async function bind(options: Run, task: Target, endpoint: string, child: ChildProcess): Promise<undefined> {
-  if (child.pid === undefined) throw new BrevetError("WRONG_STATE", "command: could not be started");
-  const request = { task: task.id, ticket: options.ticket || task.ticket, pid: child.pid };
-  const claimed = await about("task", task.id, options.caller.agent.claim(request), claimRemedy(child.pid));
+async function bind(options: Run, task: Target, endpoint: string, pid: number): Promise<undefined> {
+  const request = { task: task.id, ticket: options.ticket || task.ticket, pid };
+  const claimed = await about("task", task.id, options.caller.agent.claim(request), claimRemedy(pid));
   if (claimed.endpoint !== endpoint) {
     throw new BrevetError("CONFIG_INVALID", `endpoint: the broker has ${claimed.endpoint}, the command was given ${endpoint}`, {
       metadata: { try: "set BREVET_DATA_DIR to the broker's data directory" },
     });
   }
-  signalOne(child.pid, "SIGCONT");
+  signalOne(pid, "SIGCONT");
 }
 
 /** Tells the broker, if it lets us: a task of others ends with its instance anyway, and may have ended already. */
