@@ -26,8 +26,11 @@ export type TaskBinding = {
   readonly onBehalfOf?: string;
 };
 
-/** OID 2.25.<uuid as an integer>, made once for Brevet (ITU-T X.667). */
-export const bindingOid = "2.25.39353859916358287861974432597588763617";
+/**
+ * Made once for Brevet from a UUID, in arcs of 16 and 24 bits: 2.25.<uuid> would be one arc of 128, and
+ * Go refuses a certificate with an arc of more than 31 bits anywhere in it.
+ */
+export const bindingOid = "1.2.840.113556.1.8000.2554.7579.18200.60355.19071.48673.11522939.9102305";
 
 /**
  * SHA-256 in lower-case hex of the context as netstrings, `4:user5:alice`, keys in the order of their
