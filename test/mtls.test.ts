@@ -106,6 +106,11 @@ describe("two workloads", () => {
     });
     expect(await get("/a")).toBe(`${taskA} /a`);
     expect(await get("/b")).toBe(`${taskA} /b`);
+    const idle = (): number => Object.values(client.freeSockets).flat().length;
+    await until(() => idle() === 1);
+    agent.outside.pushSvids();
+    await until(() => idle() === 0);
+    expect(await get("/b")).toBe(`${taskA} /b`);
     crm.outside.revoke(taskA, 1);
     await until(() => crm.verifier.feed.epochOf(taskA) === 1);
     await expect(get("/c")).rejects.toThrow();

@@ -12,7 +12,7 @@ import { BrevetError, errorCodes, grpcStatus } from "../errors.ts";
 import { services } from "../proto.ts";
 import { decodeError } from "./status.ts";
 
-export type CallOptions = {
+type CallOptions = {
   /** Ends the call; it then rejects with the signal's reason. */
   readonly signal?: AbortSignal;
   /** Unary calls, all attempts together. Default 10,000 ms. */
@@ -21,9 +21,9 @@ export type CallOptions = {
   readonly retry?: boolean;
 };
 
-export type Unary<I, O> = (request: I, options?: CallOptions) => Promise<O>;
+type Unary<I, O> = (request: I, options?: CallOptions) => Promise<O>;
 /** Ends when the broker ends the stream, throws its error, and is cancelled when the loop is left. */
-export type Stream<I, O> = (request: I, options?: Pick<CallOptions, "signal">) => AsyncGenerator<O, void, void>;
+type Stream<I, O> = (request: I, options?: Pick<CallOptions, "signal">) => AsyncGenerator<O, void, void>;
 
 type Streaming =
   "Watch" | "FetchX509SVID" | "FetchX509Bundles" | "FetchJWTBundles" | "FetchWITSVID" | "FetchWITBundles";

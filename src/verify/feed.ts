@@ -7,16 +7,16 @@
 import { EventEmitter } from "node:events";
 import { BrevetError, asBrevetError } from "../errors.ts";
 import { follow } from "../client/connect.ts";
+import { isTaskId } from "../identity/id.ts";
 import type { FeedMessage__Output } from "../generated/brevet/v1/FeedMessage.ts";
 import type { Revocation__Output } from "../generated/brevet/v1/Revocation.ts";
 
-export type WatchFeed = (
+type WatchFeed = (
   request: { readonly feedId: string; readonly afterSequence: number },
   options: { readonly signal: AbortSignal },
 ) => AsyncIterable<FeedMessage__Output>;
 
 type Events = { revoked: [task: string, epoch: number]; fresh: []; stale: [] };
-type Entry = { readonly epoch: number; readonly until: number };
 
 /** No SVID outlives `until`; our clock and PostgreSQL's may differ. Seconds. */
 const margin = 60;
@@ -31,8 +31,8 @@ const longestTask = 256;
 export class FeedView extends EventEmitter<Events> {
   readonly #watch: WatchFeed;
   readonly maxStalenessMs: number;
-  /** Task → revocation, in order of arrival, so that what expires first stands about first. */
-  #entries = new Map<string, Entry>();
+  /** Packed: a million revoked tasks take 80 MB. In order of arrival, so that what expires first stands about first. */
+  #entries = new Map<string, number>();
   #feedId = "";
   #sequence = 0;
   #complete = false;
@@ -56,7 +56,7 @@ export class FeedView extends EventEmitter<Events> {
 
   /** SVIDs of the task below this are revoked; 0 for a task that the feed says nothing of. */
   epochOf(task: string): number {
-    return this.#entries.get(task)?.epoch ?? 0;
+    return epochIn(this.#entries.get(keyOf(task)) ?? 0);
   }
 
   /** A whole snapshot of one feed, and a sign of life since, were received. */
@@ -155,10 +155,11 @@ export class FeedView extends EventEmitter<Events> {
   }
 
   #apply({ task, epoch, until }: Revocation__Output): void {
-    const known = this.#entries.get(task);
-    if (known !== undefined && known.epoch >= epoch) return;
-    this.#entries.delete(task);
-    this.#entries.set(task, { epoch, until: Math.max(until, known?.until ?? 0) });
+    const key = keyOf(task);
+    const known = this.#entries.get(key) ?? 0;
+    if (epochIn(known) >= epoch) return;
+    this.#entries.delete(key);
+    this.#entries.set(key, packed(epoch, Math.max(until, untilIn(known))));
     this.emit("revoked", task, epoch);
   }
 
@@ -182,11 +183,24 @@ export class FeedView extends EventEmitter<Events> {
 
   #forgetExpired(): void {
     const dead = this.#asOf / 1_000 - margin;
-    for (const [task, { until }] of this.#entries) {
-      if (until >= dead) return;
-      this.#entries.delete(task);
+    for (const [key, entry] of this.#entries) {
+      if (untilIn(entry) >= dead) return;
+      this.#entries.delete(key);
     }
   }
+}
+
+// A task's revocation is one number, its epoch above its `until` in minutes; a task ID's key is its 16 bytes.
+const minutes = 2 ** 26;
+const highestEpoch = 2 ** 27 - 1;
+const lastUntil = (minutes - 1) * 60;
+
+const packed = (epoch: number, until: number): number => epoch * minutes + Math.ceil(until / 60);
+const epochIn = (entry: number): number => Math.floor(entry / minutes);
+const untilIn = (entry: number): number => (entry % minutes) * 60;
+
+function keyOf(task: string): string {
+  return isTaskId(task) ? Buffer.from(task.replaceAll("-", ""), "hex").toString("latin1") : `/${task}`;
 }
 
 function check({ feedId, revocations, sequence, asOf, complete }: FeedMessage__Output): void {
@@ -194,13 +208,13 @@ function check({ feedId, revocations, sequence, asOf, complete }: FeedMessage__O
   if (!isCount(sequence) || !isCount(asOf)) throw refused("has a number out of range");
   for (const { task, epoch, sequence: own, until } of revocations) {
     if (task === "" || task.length > longestTask) throw refused("names no task");
-    if (!isCount(epoch) || !isCount(own) || !isCount(until)) throw refused("has a number out of range");
+    if (!isCount(epoch, highestEpoch) || !isCount(own) || !isCount(until, lastUntil)) throw refused("has a number out of range");
     if (complete && own > sequence) throw refused("holds what lies beyond its own sequence");
   }
 }
 
-function isCount(value: number): boolean {
-  return Number.isSafeInteger(value) && value >= 0;
+function isCount(value: number, most = Number.MAX_SAFE_INTEGER): boolean {
+  return Number.isSafeInteger(value) && value >= 0 && value <= most;
 }
 
 function refused(why: string): BrevetError {

@@ -49,11 +49,6 @@ export class LiveConnections {
     return !socket.destroyed;
   }
 
-  /** How many connections are watched over. */
-  get size(): number {
-    return [...this.#byTask.values()].reduce((sum, peers) => sum + peers.size, 0);
-  }
-
   /** Nobody watches over them any more: none stays. */
   close(): void {
     clearTimeout(this.#silence);

@@ -63,18 +63,33 @@ export function connectMtls(options: MtlsOptions & { readonly authorize: NonNull
   return socket;
 }
 
-/** An agent for `https.request`: its connections go through `connectMtls`. `destroy()` it at the end. */
+/**
+ * An agent for `https.request`: its connections go through `connectMtls`. Idle ones are dropped when our own
+ * SVID was renewed, long before they would be cut with the old one. `destroy()` it at the end.
+ */
 export class MtlsAgent extends https.Agent {
   readonly #options: MtlsOptions & { readonly authorize: NonNullable<MtlsOptions["authorize"]> };
 
   constructor(options: MtlsOptions & { readonly authorize: NonNullable<MtlsOptions["authorize"]> }) {
     super({ keepAlive: true, maxCachedSessions: 0 });
     this.#options = options;
+    options.source.on("update", this.#dropIdle);
   }
 
   override createConnection({ host, port }: { host: string; port: number }): tls.TLSSocket {
     return connectMtls({ ...this.#options, host, port });
   }
+
+  override destroy(): void {
+    this.#options.source.off("update", this.#dropIdle);
+    super.destroy();
+  }
+
+  readonly #dropIdle = (): void => {
+    for (const sockets of Object.values(this.freeSockets)) {
+      for (const socket of sockets ?? []) socket.destroy();
+    }
+  };
 }
 
 function context({ verifier, source, hint }: MtlsOptions): tls.SecureContextOptions {
