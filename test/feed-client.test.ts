@@ -65,7 +65,7 @@ describe("what is revoked", () => {
 
   it("is forgotten only once no SVID of it can be valid, by PostgreSQL's clock", async () => {
     const feed = await freshView();
-    outside.revoke(taskA, 1, Date.now() / 1_000 - 61);
+    outside.revoke(taskA, 1, Date.now() / 1_000 - 180);
     outside.revoke(taskB, 1, Date.now() / 1_000 - 5);
     await until(() => feed.size === 1);
     expect(feed.epochOf(taskB)).toBe(1);
