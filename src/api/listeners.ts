@@ -74,6 +74,7 @@ export function createApi(p: ApiParts): Api {
   const common = {
     attest: (socket: Socket) => attestSocket(socket, p.hash),
     maxStreamsPerConnection: config.limits.maxStreamsPerConnection,
+    metadataBytes: config.limits.metadataBytes,
     connectionIdleSeconds: config.limits.connectionIdle,
     ...reporting(p, refusals),
   };

@@ -6,11 +6,13 @@
 import { chmodSync, lstatSync, unlinkSync } from "node:fs";
 import net from "node:net";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
-import type { Metadata, sendUnaryData, ServerUnaryCall, ServerWritableStream, UntypedServiceImplementation } from "@grpc/grpc-js";
+import type { sendUnaryData, ServerUnaryCall, ServerWritableStream, UntypedServiceImplementation } from "@grpc/grpc-js";
 import type { Caller } from "../attest/caller.ts";
 import { BrevetError, asBrevetError } from "../errors.ts";
 import type { UidLimits } from "./limits.ts";
+import { guardSessions } from "./session.ts";
 import { toGrpcError } from "./status.ts";
+import { Malformed, readable, strict } from "./wire.ts";
 
 /** One accepted connection and who opened it. */
 export type Connection = {
@@ -30,6 +32,7 @@ export type ServerOptions = {
   readonly limits: UidLimits;
   readonly maxStreamsPerConnection: number;
   readonly messageBytes: number;
+  readonly metadataBytes: number;
   readonly connectionIdleSeconds: number;
   /** Told of every refused call; may add metadata (the attempt's ID) to the error. */
   readonly onRefused: (error: BrevetError, call: Call | undefined, method: string) => BrevetError;
@@ -46,6 +49,7 @@ export class ApiServer {
   readonly #o: ServerOptions;
   readonly #grpc: Server;
   readonly #connections = new Map<string, Connection>();
+  readonly #methods = new Set<string>();
   readonly #injector: ReturnType<Server["createConnectionInjector"]>;
   #next = 0;
 
@@ -60,6 +64,11 @@ export class ApiServer {
       "grpc-node.max_session_memory": sessionMemoryMb,
     });
     this.#injector = this.#grpc.createConnectionInjector(ServerCredentials.createInsecure());
+    guardSessions(this.#grpc, {
+      metadataBytes: options.metadataBytes,
+      isMethod: (path) => this.#methods.has(path),
+      onRefused: (error) => options.onRefused(error, undefined, "unknown"),
+    });
   }
 
   get connections(): number {
@@ -72,12 +81,17 @@ export class ApiServer {
       addService: (definition, implementation) => {
         const guarded: UntypedServiceImplementation = {};
         for (const [name, handler] of Object.entries(implementation)) guarded[name] = this.#guard(name, handler as (...args: unknown[]) => void) as never;
-        this.#grpc.addService(definition, guarded);
+        this.#add(readable(definition), guarded);
       },
     };
   }
 
   addService(definition: Parameters<Server["addService"]>[0], implementation: UntypedServiceImplementation): void {
+    this.#add(strict(definition), implementation);
+  }
+
+  #add(definition: Parameters<Server["addService"]>[0], implementation: UntypedServiceImplementation): void {
+    for (const { path } of Object.values(definition)) this.#methods.add(path);
     this.#grpc.addService(definition, implementation);
   }
 
@@ -210,10 +224,10 @@ export class ApiServer {
   }
 
   #admit(call: AnyUnary | AnyStream, method: string): Call {
-    checkSecurityHeader(call.metadata);
     const connection = this.#connections.get(call.getPeer());
     if (!connection) throw new BrevetError("DENIED_UNATTESTED", "the connection is gone");
     this.#o.limits.call(connection.caller.uid);
+    if ("request" in call && call.request instanceof Malformed) throw call.request.error;
     return new AdmittedCall(connection, method, call);
   }
 
@@ -262,13 +276,6 @@ function withResolvers(): { promise: Promise<void>; resolve: () => void } {
   let resolve = (): void => undefined;
   const promise = new Promise<void>((r) => (resolve = r));
   return { promise, resolve };
-}
-
-/** Exactly one value, in exactly these letters: a request forged through a browser or a proxy has none. */
-function checkSecurityHeader(metadata: Metadata): void {
-  const values = metadata.get("workload.spiffe.io");
-  if (values.length === 1 && values[0] === "true") return;
-  throw new BrevetError("SECURITY_HEADER_MISSING", "metadata workload.spiffe.io: true is required (SPIFFE Workload Endpoint, section 3)");
 }
 
 function publicError(error: unknown): BrevetError {

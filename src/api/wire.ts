@@ -34,11 +34,26 @@ export function strict<D extends ServiceDefinition>(service: D): D {
   })) as D;
 }
 
+/** For services whose proto is not ours: what can't be decoded becomes Malformed. */
+export function readable<D extends ServiceDefinition>(service: D): D {
+  return Object.fromEntries(Object.entries(service).map(([name, method]) => {
+    const { requestDeserialize } = method;
+    return [name, { ...method, requestDeserialize: (bytes: Buffer): unknown => {
+      try {
+        return requestDeserialize(bytes);
+      } catch {
+        return new Malformed([{ field: "message", description: "is not what the proto says" }]);
+      }
+    } }];
+  })) as D;
+}
+
 type Descriptor = { readonly field: readonly FieldDescriptor[]; readonly nestedType: readonly (Descriptor & { readonly name: string })[]; readonly options: { readonly mapEntry?: boolean } | null };
-type FieldDescriptor = { readonly name: string; readonly number: number; readonly type: string; readonly typeName: string };
+type FieldDescriptor = { readonly name: string; readonly number: number; readonly label: string; readonly type: string; readonly typeName: string };
 
 type Kind = "string" | "bytes" | "message" | "bool" | "int32" | "uint32" | "int64";
-type Shape = { readonly map: boolean; readonly fields: ReadonlyMap<number, { readonly name: string; readonly kind: Kind; readonly shape: Shape | null }> };
+type Field = { readonly name: string; readonly kind: Kind; readonly repeated: boolean; readonly shape: Shape | null };
+type Shape = { readonly map: boolean; readonly fields: ReadonlyMap<number, Field> };
 
 const kinds: Readonly<Record<string, Kind>> = {
   TYPE_STRING: "string", TYPE_BYTES: "bytes", TYPE_MESSAGE: "message", TYPE_BOOL: "bool", TYPE_INT32: "int32", TYPE_UINT32: "uint32", TYPE_INT64: "int64",
@@ -51,11 +66,12 @@ const mostViolations = 32;
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 function shapeOf(type: Descriptor): Shape {
-  const fields = type.field.map((field) => {
+  const fields = type.field.map((field): [number, Field] => {
     const kind = kinds[field.type];
     if (kind === undefined) throw new TypeError(`proto: ${field.name}: a request can't hold ${field.type} yet`);
     const name = field.name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-    return [field.number, { name, kind, shape: kind === "message" ? shapeOf(messageOf(type, field.typeName)) : null }] as const;
+    const shape = kind === "message" ? shapeOf(messageOf(type, field.typeName)) : null;
+    return [field.number, { name, kind, repeated: field.label === "LABEL_REPEATED", shape }];
   });
   return { map: type.options?.mapEntry ?? false, fields: new Map(fields) };
 }
@@ -93,7 +109,7 @@ function walk(bytes: Buffer, shape: Shape, prefix: string, ignoreUnknown: boolea
     if (wire !== wireTypeOf(kind)) wrong(name, `has the wrong type: ${kind} is expected`);
     else if (kind === "string" && !isText(value.bytes)) wrong(name, "is not valid UTF-8");
     else if (field.shape?.map) walkEntry(value.bytes, field.shape, `${prefix}${name}`, ignoreUnknown, violations);
-    else if (field.shape) walk(value.bytes, field.shape, `${prefix}${name}${name.endsWith("s") ? `[${index}]` : ""}.`, ignoreUnknown, violations);
+    else if (field.shape) walk(value.bytes, field.shape, `${prefix}${name}${field.repeated ? `[${index}]` : ""}.`, ignoreUnknown, violations);
     else if (!isWithin(value.number, kind)) wrong(name, `is out of range for ${kind}`);
   }
 }

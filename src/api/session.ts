@@ -1,0 +1,99 @@
+// What may one connection do with HTTP/2 before any call of it is looked at?
+// A connection that does not speak HTTP/2 in time is closed, one that makes noise (streams reset before
+// their answer, pings, settings) beyond what clients do is cut, and a request without the security
+// header, in a compressed encoding or to a method that is not there is refused from its headers alone.
+// SPIFFE Workload Endpoint section 3; gRPC over HTTP/2 (encodings, timeouts, unknown methods).
+// CONTINUATION floods are bounded by nghttp2, header sizes by the settings given here to node:http2;
+// what a call's message holds is wire.ts's business, how many calls a user may make limits.ts's.
+import type { Http2Server, IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from "node:http2";
+import type { Server } from "@grpc/grpc-js";
+import { BrevetError, invalid } from "../errors.ts";
+import { toGrpcError } from "./status.ts";
+
+export type SessionOptions = {
+  readonly metadataBytes: number;
+  readonly isMethod: (path: string) => boolean;
+  /** Told of what was refused here; may add to the error. */
+  readonly onRefused: (error: BrevetError) => BrevetError;
+};
+
+type Serve = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void;
+
+const helloMs = 5000;
+const windowMs = 10_000;
+const noisePerWindow = 2000;
+const cost = { reset: 20, settings: 20, ping: 1 } as const;
+
+/** Called once, when the server's injector has been made and before its first connection. */
+export function guardSessions(grpc: Server, options: SessionOptions): void {
+  const server = http2Of(grpc);
+  server.updateSettings({ maxHeaderListSize: options.metadataBytes });
+  server.prependListener("session", watchNoise);
+  const [serve] = server.listeners("stream") as Serve[];
+  if (!serve) throw new TypeError("grpc-js: its HTTP/2 server serves no streams");
+  server.removeAllListeners("stream");
+  server.on("stream", (stream, headers) => {
+    const refused = refuse(headers, options);
+    if (refused) answer(stream, options.onRefused(refused));
+    else serve(stream, headers);
+  });
+}
+
+/** grpc-js offers no way to the HTTP/2 server that it makes for an injector. */
+function http2Of(grpc: Server): Http2Server {
+  const servers = Reflect.get(grpc, "http2Servers") as ReadonlyMap<Http2Server, unknown> | undefined;
+  const [server] = servers?.keys() ?? [];
+  if (!server) throw new TypeError("grpc-js: its HTTP/2 server is not where it was");
+  return server;
+}
+
+function watchNoise(session: ServerHttp2Session): void {
+  const hello = setTimeout(() => session.destroy(), helloMs);
+  let since = performance.now();
+  let noise = 0;
+  const heard = (points: number): void => {
+    const now = performance.now();
+    if (now - since > windowMs) {
+      since = now;
+      noise = 0;
+    }
+    noise += points;
+    if (noise > noisePerWindow) session.destroy();
+  };
+  session.on("remoteSettings", () => {
+    clearTimeout(hello);
+    heard(cost.settings);
+  });
+  session.on("ping", () => heard(cost.ping));
+  session.on("stream", (stream) => {
+    stream.once("close", () => {
+      if (!stream.headersSent) heard(cost.reset);
+    });
+  });
+  session.once("close", () => clearTimeout(hello));
+}
+
+/** Before anything else: a request forged through a browser or a proxy has no such header. */
+function refuse(headers: IncomingHttpHeaders, { isMethod }: SessionOptions): BrevetError | undefined {
+  // anything but gRPC is answered 415 by grpc-js
+  if (headers["content-type"]?.startsWith("application/grpc") !== true) return undefined;
+  if (headers["workload.spiffe.io"] !== "true") {
+    return new BrevetError("SECURITY_HEADER_MISSING", "metadata workload.spiffe.io: true is required, exactly once (SPIFFE Workload Endpoint, section 3)");
+  }
+  if (!isMethod(String(headers[":path"]))) return new BrevetError("UNIMPLEMENTED", "there is no such method on this socket");
+  if ((headers["grpc-encoding"] ?? "identity") !== "identity") return new BrevetError("UNIMPLEMENTED", "grpc-encoding: only identity is accepted");
+  const timeout = headers["grpc-timeout"];
+  if (timeout !== undefined && !/^\d{1,8}[HMSmun]$/.test(String(timeout))) {
+    return invalid([{ field: "grpc-timeout", description: "must be 1 to 8 digits and one of H, M, S, m, u, n" }]);
+  }
+  return undefined;
+}
+
+function answer(stream: ServerHttp2Stream, error: BrevetError): void {
+  // whoever was refused may be gone already: there is nobody to tell
+  stream.on("error", () => undefined);
+  const { code, details, metadata } = toGrpcError(error);
+  stream.respond({
+    ":status": 200, "content-type": "application/grpc+proto", "grpc-status": String(code), "grpc-message": encodeURI(details), ...metadata.toHttp2Headers(),
+  }, { endStream: true });
+}
