@@ -4,6 +4,7 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     exclude: ["test/interop/**", "**/node_modules/**"],
+    globalSetup: ["test/support/server.ts"],
     testTimeout: 30_000,
     hookTimeout: 60_000,
     pool: "forks",
