@@ -36,7 +36,7 @@ import { Housekeeping } from "./housekeeping.ts";
 import { createLog, createMetrics } from "./telemetry.ts";
 import type { Log } from "./telemetry.ts";
 
-export type Broker = { readonly config: Config; readonly httpUrl: string; stop(deadlineMs?: number): Promise<void> };
+type Broker = { readonly config: Config; readonly httpUrl: string; stop(deadlineMs?: number): Promise<void> };
 
 const drainMs = 4000;
 
@@ -61,7 +61,7 @@ export async function runBroker(options: { configFile?: string } = {}): Promise<
 }
 
 /** @throws BrevetError with what to change; then nothing of it is left running */
-export async function startBroker(config: Config, log: Log): Promise<Broker> {
+async function startBroker(config: Config, log: Log): Promise<Broker> {
   if (process.platform !== "linux") {
     throw new BrevetError("START_REFUSED", `the broker needs Linux (this is ${process.platform}): run it there; the SDK and the other commands that ask a broker run here`);
   }
@@ -112,7 +112,7 @@ export async function startBroker(config: Config, log: Log): Promise<Broker> {
     const endpoints = new Endpoints((task) => workload.listen(endpointOf(task), 0o666, task));
     const claims = new Claims({ store, bindings, catalog, waitForTaskSeconds: config.waitForTask, openEndpoint: (task) => endpoints.open(task) });
     changes.connect({ store, bindings, issuer, feed, crls, endpoints, metrics });
-    const housekeeping = new Housekeeping({ store, bindings, claims, revoker, trust, crls, feed, endpoints, reloadCatalog, health, log, retentionSeconds: config.retention });
+    const housekeeping = new Housekeeping({ store, bindings, claims, revoker, trust, issuer, crls, feed, endpoints, reloadCatalog, health, log, retentionSeconds: config.retention });
     undo.push(() => housekeeping.close());
 
     const api = createApi({
@@ -142,6 +142,7 @@ export async function startBroker(config: Config, log: Log): Promise<Broker> {
 
     const collect = (): void => {
       for (const kind of ["x509", "jwt", "crl"] as const) metrics.signatures.set({ kind }, signaturesMade(kind));
+      for (const kind of ["x509", "jwt"] as const) metrics.recorded.set({ kind }, issuer.recorded[kind]);
       const now = { connections: api.limits.connections, bound: bindings.size, waiting: claims.waiting, subscribers: feed.subscribers, held: issuer.held };
       for (const [what, value] of Object.entries(now)) metrics.gauges.set({ what }, value);
       metrics.feedSequence.set(feed.sequence);

@@ -3,12 +3,14 @@
 // rotate keys, follow other brokers' notices, keep the record within its retention, and say whether the
 // database answers. Every job is idempotent: two brokers that do the same do it once.
 import { setTimeout as sleep } from "node:timers/promises";
+import { signaturesMade } from "../ca/authority.ts";
 import { bootId } from "./attest/proc.ts";
 import type { Bindings, Bound } from "./claim/bindings.ts";
 import type { Claims } from "./claim/claim.ts";
 import type { Endpoints } from "./claim/endpoints.ts";
 import { BrevetError } from "./errors.ts";
 import type { BrokerParts } from "./health.ts";
+import type { Issuer } from "./issue/issue.ts";
 import type { Trust } from "./issue/trust.ts";
 import { purge } from "./record/log.ts";
 import type { Store } from "./record/store.ts";
@@ -26,6 +28,7 @@ export type HousekeepingOptions = {
   readonly claims: Claims;
   readonly revoker: Revoker;
   readonly trust: Trust;
+  readonly issuer: Issuer;
   readonly crls: Crls;
   readonly feed: Feed;
   readonly endpoints: Endpoints;
@@ -58,6 +61,7 @@ export class Housekeeping {
     crls.changed();
     trust.onChange(() => crls.changed());
     this.#every(rotationMs, "rotation", () => trust.refresh());
+    this.#every(rotationMs, "signatures", async () => this.#countSignatures());
     this.#every(purgeMs, "retention", async () => {
       const before = new Date((await readClock(store)).getTime() - retentionSeconds * 1000);
       for (const { what, removed } of await purge(store, before)) if (removed > 0) log("retention", { what, removed });
@@ -127,6 +131,14 @@ export class Housekeeping {
       await trust.refresh();
       health.set("database", true);
     });
+  }
+
+  /** No key signs what is not already a row: more signatures than rows means that something else uses the keys. */
+  #countSignatures(): void {
+    for (const kind of ["x509", "jwt"] as const) {
+      const [made, recorded] = [signaturesMade(kind), this.#o.issuer.recorded[kind]];
+      if (made > recorded) this.#o.log("signatures.unaccounted", { what: kind, count: made - recorded }, "error");
+    }
   }
 
   #expireWithin(ms: number): void {

@@ -41,6 +41,7 @@ export function createMetrics() {
     }),
     ended: new Counter({ name: "brevet_tasks_changed_total", help: "Tasks ended or changed, by verdict and state", labelNames: ["verdict", "state"], registers }),
     signatures: new Gauge({ name: "brevet_signatures", help: "Signatures made since the start, by kind", labelNames: ["kind"], registers }),
+    recorded: new Gauge({ name: "brevet_svids_recorded", help: "SVIDs recorded since the start, by kind: never fewer than the signatures", labelNames: ["kind"], registers }),
     gauges: new Gauge({ name: "brevet_now", help: "Connections, open endpoints, bound tasks, waiting callers, feed subscribers, held SVIDs", labelNames: ["what"], registers }),
     feedSequence: new Gauge({ name: "brevet_feed_sequence", help: "The last revocation known here", registers }),
   };

@@ -22,7 +22,7 @@ export class Refusals {
 
   constructor(store: Store) {
     this.#store = store;
-    this.#timer = setInterval(() => this.#flush(false), windowMs / 4);
+    this.#timer = setInterval(() => void this.#flush(false), windowMs / 4);
     this.#timer.unref();
   }
 

@@ -4,6 +4,7 @@
 // chooses about itself (name, arguments, environment) is read.
 // proc(5): /proc/PID/stat, exe, cgroup, ns/pid.
 // Whether the directory belongs to the caller is src/attest/caller.ts's business.
+import { BrevetError } from "../errors.ts";
 import { closeSync, constants, fstatSync, openSync, readFileSync, readlinkSync, readSync, statSync } from "node:fs";
 
 export type ProcessRef = {
@@ -89,7 +90,7 @@ export function parseStat(text: string): Stat {
   const ppid = fields[1]; // field 4; fields[0] is field 3
   const startTime = fields[19]; // field 22
   if (ppid === undefined || startTime === undefined || !/^\d+$/.test(ppid) || !/^\d+$/.test(startTime)) {
-    throw new Error("/proc/PID/stat: not in the known form");
+    throw new BrevetError("DENIED_UNATTESTED", "/proc/PID/stat: not in the known form");
   }
   return { ppid: Number(ppid), startTime };
 }

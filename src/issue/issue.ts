@@ -64,6 +64,8 @@ export class Issuer {
   readonly #serviceReads: Batch<string, number>;
   readonly #held = new Map<string, Held>();
   readonly #flights = new Map<string, Promise<X509Svid>>();
+  /** Rows that were committed for this process, to hold its signatures against. */
+  readonly recorded: Record<SvidKind, number> = { x509: 0, jwt: 0 };
 
   constructor(options: IssuerOptions) {
     this.#o = options;
@@ -168,11 +170,13 @@ export class Issuer {
     if (holder.kind === "service") {
       const granted = await this.#services.add({ service: holder.service, by: holder.process, kind, serial, audiences });
       if (granted.verdict !== "ok") throw new BrevetError("DENIED_NO_MATCH", `service ${holder.service}: no longer registered`);
+      this.recorded[kind]++;
       this.#checkClock(granted.issuedAt);
       const binding = { task: `service/${holder.service}`, epoch: granted.epoch, instance: "", context: "" };
       return { granted, binding, spiffeId: formatServiceId(trustDomain, holder.service) };
     }
     const granted = await this.#recordForTask(holder.task, holder.instance, kind, serial, audiences);
+    this.recorded[kind]++;
     this.#checkClock(granted.issuedAt);
     const binding: TaskBinding = {
       task: holder.task, epoch: granted.epoch, instance: holder.instance, context: granted.contextDigest,

@@ -203,12 +203,3 @@ export async function revokedCertificates(store: Store, from: number, to: number
     revokedAt: row["at"] as Date, ended: row["ended"] as boolean,
   }));
 }
-
-const countByKindStatement: Statement = { name: "count_svids_by_kind", text: "select kind, count(*) as n from svids group by kind" };
-
-/** Rows recorded, to compare with signatures made. */
-export async function countSvidsByKind(store: Store): Promise<Record<SvidKind, number>> {
-  const counts: Record<SvidKind, number> = { x509: 0, jwt: 0 };
-  for (const row of await store.query(countByKindStatement)) counts[row["kind"] as SvidKind] = row["n"] as number;
-  return counts;
-}
