@@ -38,6 +38,7 @@ export async function readRegistered(store: Store): Promise<Registered> {
 
 const lockStatement: Statement = { name: "lock_catalog", text: "select pg_advisory_xact_lock(7221, 3)" };
 const lockAgentsStatement: Statement = { name: "lock_agents", text: "select name from agents order by name for update" };
+const lockServicesStatement: Statement = { name: "lock_services", text: "select name from services order by name for update" };
 const orphansStatement: Statement = {
   name: "orphaned_tasks",
   text: `select t.agent, t.id::text as id from tasks t
@@ -74,6 +75,7 @@ export async function applyCatalog(
   return store.transaction(async (tx) => {
     await tx.query(lockStatement);
     await tx.query(lockAgentsStatement);
+    await tx.query(lockServicesStatement);
     const names = catalog.agents.map((agent) => agent.name);
     const orphans = await tx.query(orphansStatement, [names]);
     if (orphans.length > 0) throw orphaned(orphans);

@@ -279,12 +279,16 @@ begin
     select j.kind, j.serial, j.service, j.epoch,
       case j.kind when 'x509' then x509_authority else jwt_authority end, j.audiences, stamp, j.expires_at
     from judged j where j.verdict = 'ok' order by j.ord
+  ), bodies as (
+    select jsonb_build_object('at', to_char(stamp at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+      'kind', 'svid.issued', 'actor', j.instance, 'details', jsonb_build_object('service', j.service, 'kind', j.kind,
+        'serial', j.serial, 'epoch', j.epoch, 'audiences', j.audiences, 'expires', j.expires_at)) as body
+    from judged j where j.verdict = 'ok' order by j.ord
   ), logged as (
-    select log_entry(stamp, 'svid.issued', null, null, j.instance, jsonb_build_object('service', j.service, 'kind', j.kind,
-      'serial', j.serial, 'epoch', j.epoch, 'audiences', j.audiences, 'expires', j.expires_at)) as id
-    from judged j where j.verdict = 'ok'
+    insert into entries (at, kind, actor, body, digest)
+    select stamp, 'svid.issued', b.body ->> 'actor', b.body, sha256(convert_to(b.body::text, 'UTF8')) from bodies b
   )
-  select j.ord, j.verdict, j.epoch, stamp, j.expires_at from judged j left join (select count(l.id) from logged l) c on true;
+  select j.ord, j.verdict, j.epoch, stamp, j.expires_at from judged j;
 end $$;
 
 -- The second transaction, for many tasks at once: each is ended (r_state set) or its context is
@@ -376,7 +380,8 @@ begin
   perform 1 from services x where x.name = any (names) order by x.name for update;
   stamp := clock_timestamp();
   for s in update services x set epoch = x.epoch + 1 where x.name = any (names) returning x.* loop
-    dead_after := stamp + make_interval(secs => greatest((s.definition ->> 'x509Ttl')::int, (s.definition ->> 'jwtTtl')::int)) + interval '120 seconds';
+    -- by its rows, not by the catalog's lifetimes: those may have been shortened since
+    select greatest(stamp, max(v.expires_at)) + interval '120 seconds' into dead_after from svids v where v.service = s.name;
     perform log_entry(stamp, 'service.revoked', null, null, who, jsonb_build_object('service', s.name, 'epoch', s.epoch, 'reason', because));
     update feed_head h set sequence = h.sequence + 1 returning h.sequence into head;
     insert into revocations (sequence, subject, epoch, until, at) values (head, 'service/' || s.name, s.epoch, dead_after, stamp);
@@ -503,6 +508,7 @@ create trigger no_truncate before truncate on svids execute function append_only
 create trigger no_truncate before truncate on attestations execute function append_only();
 create trigger no_truncate before truncate on revocations execute function append_only();
 create trigger no_truncate before truncate on entries execute function append_only();
+create trigger no_truncate before truncate on catalog_versions execute function append_only();
 
 -- Retention. What a list or the feed may still need is younger than `before` by a day at least,
 -- because no SVID lives longer than a day and no revocation is kept for less than its `until`.

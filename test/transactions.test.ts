@@ -1,0 +1,595 @@
+// Do the two transactions, and all that meets them, judge what is true under their locks?
+// Exact interleavings on two connections, each held open by hand: whoever waits is seen to wait, and
+// what it says afterwards rests on what was committed meanwhile, never on its old snapshot.
+// DESIGN 3; threats T10, T12, T18, T34, T35.
+// The same under load, through the code that uses it, is race.test.ts.
+import { createHash, randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import fc from "fast-check";
+import pg from "pg";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { BrevetError } from "../src/errors.ts";
+import { contextDigest } from "../src/identity/task.ts";
+import { Batch } from "../src/record/batch.ts";
+import { setAgentEnabled } from "../src/record/catalog.ts";
+import { purge } from "../src/record/log.ts";
+import { liveRevocations, readFeedHead, revocationsSince, revokeServices, revokeTasks } from "../src/record/revocations.ts";
+import { recordServiceSvids, recordTaskSvids } from "../src/record/svids.ts";
+import { getTask, newTicket, openTask } from "../src/record/tasks.ts";
+import type { NewTask } from "../src/record/tasks.ts";
+import { nextCrlNumber, publishCrl } from "../src/record/trust.ts";
+import { Ledger, Line, authorities, newInstance, request } from "./support/ledger.ts";
+
+let ledger: Ledger;
+let a: Line;
+let b: Line;
+let pidA: number;
+let pidB: number;
+
+beforeAll(async () => {
+  ledger = await Ledger.start();
+  [a, b] = [await ledger.line(), await ledger.line()];
+  [pidA, pidB] = [await a.pid(), await b.pid()];
+});
+afterAll(() => ledger.close());
+
+const svidsOf = async (line: Line, task: string): Promise<number> =>
+  Number((await line.one<{ n: string }>("select count(*) as n from svids where task = $1", [task])).n);
+
+describe("issue against close", () => {
+  test("the closer waits for an issue under way, and then sees its row", async () => {
+    const held = await ledger.held();
+    await a.rows("begin");
+    expect(await a.issue(held)).toMatchObject({ verdict: "ok", epoch: "1" });
+    await b.rows("begin");
+    const closing = b.end(held.task);
+    await ledger.blocked(pidB, pidA);
+    await a.rows("commit");
+    expect(await closing).toMatchObject({ verdict: "ended", epoch: "2" });
+    expect(await svidsOf(b, held.task)).toBe(1);
+    await b.rows("commit");
+    expect(await a.issue(held)).toMatchObject({ verdict: "ended" });
+  });
+
+  test("the row lock does it alone: an update that knows no fence waits too", async () => {
+    const held = await ledger.held();
+    await a.rows("begin");
+    await a.issue(held);
+    const update = b.rows("update tasks set purpose = 'x' where id = $1", [held.task]);
+    await ledger.blocked(pidB, pidA);
+    await a.rows("commit");
+    await update;
+  });
+
+  test("the trap itself: a foreign key holds nobody back, and one clever statement counts what was there before it waited", async () => {
+    const held = await ledger.held();
+    const insert = `insert into svids (kind, serial, task, epoch, authority, issued_at, expires_at)
+      values ('jwt', $2, $1, 1, 'j', now(), now() + interval '1 minute')`;
+    await a.rows("begin");
+    await a.rows("select 1 from tasks where id = $1 for share", [held.task]);
+    await a.rows(insert, [held.task, randomUUID()]);
+    const clever = b.one<{ n: string }>(`with closed as (update tasks set purpose = 'closed' where id = $1 returning id)
+      select count(*) as n from svids s join closed c on c.id = s.task`, [held.task]);
+    await ledger.blocked(pidB, pidA);
+    await a.rows("commit");
+    expect((await clever).n).toBe("0");
+    expect(await svidsOf(b, held.task)).toBe(1);
+  });
+
+  test("an issue does not wait for a close: it is told to come again, and then what became of it", async () => {
+    const held = await ledger.held();
+    await b.rows("begin");
+    await b.end(held.task);
+    expect(await a.issue(held)).toMatchObject({ verdict: "blocked" });
+    await b.rows("rollback");
+    expect(await a.issue(held)).toMatchObject({ verdict: "ok", epoch: "1" });
+    await b.end(held.task);
+    expect(await a.issue(held)).toMatchObject({ verdict: "ended" });
+    expect(await svidsOf(a, held.task)).toBe(1);
+  });
+
+  test("while a closer waits, newcomers do not pass it", async () => {
+    const held = await ledger.held();
+    const c = await ledger.line();
+    await a.rows("begin");
+    await a.issue(held);
+    const closing = b.end(held.task);
+    await ledger.blocked(pidB, pidA);
+    expect(await c.issue(held)).toMatchObject({ verdict: "blocked" });
+    await a.rows("commit");
+    expect(await closing).toMatchObject({ verdict: "ended" });
+  });
+
+  test("a batch gives each its own verdict, in order; one that is blocked holds nobody up", async () => {
+    const [good, ended, busy, other] = [await ledger.held(), await ledger.held(), await ledger.held(), await ledger.held()];
+    await b.end(ended.task);
+    await b.rows("begin");
+    await b.end(busy.task);
+    const gone = { task: randomUUID(), instance: randomUUID() };
+    const verdicts = await recordTaskSvids(ledger.store,
+      [request(ended), request(good), request(busy), request(gone), request({ ...other, instance: good.instance }), request(good, "jwt")], authorities);
+    await b.rows("rollback");
+    expect(verdicts.map((v) => v.verdict)).toEqual(["ended", "ok", "blocked", "gone", "not_bound", "ok"]);
+    expect(await svidsOf(a, good.task)).toBe(2);
+    for (const task of [ended.task, busy.task, other.task]) expect(await svidsOf(a, task)).toBe(0);
+  });
+});
+
+describe("a closer that waited judges what is there now", () => {
+  test("a task claimed meanwhile has SVIDs to be told of", async () => {
+    const task = await ledger.open();
+    const i = newInstance();
+    await a.rows("begin");
+    const claimed = await a.one("select verdict from claim_task($1, null, $2, 'boot', $3, 's', 'd', 'i', 1, 1, '{}', 9, $4, 'x')", [task, i.id, i.pid, randomUUID()]);
+    expect(claimed).toEqual({ verdict: "claimed" });
+    const closing = b.end(task);
+    await ledger.blocked(pidB, pidA);
+    await a.rows("commit");
+    const { sequence } = await closing;
+    expect(sequence).not.toBeNull();
+    expect(await revocationsSince(ledger.store, Number(sequence) - 1, 1)).toMatchObject([{ subject: task, epoch: 2 }]);
+  });
+
+  test("a context changed meanwhile has raised the epoch", async () => {
+    const { task } = await ledger.held();
+    await a.rows("begin");
+    expect(await a.change(task, { model: "two" })).toEqual({ verdict: "changed", epoch: "2" });
+    const closing = b.end(task);
+    await ledger.blocked(pidB, pidA);
+    await a.rows("commit");
+    expect(await closing).toMatchObject({ verdict: "ended", epoch: "3" });
+  });
+
+  test("of two closers one ends it, the other finds it ended, with the first one's state", async () => {
+    const { task } = await ledger.held();
+    await a.rows("begin");
+    await a.end(task, "closed");
+    const second = b.end(task, "aborted");
+    await ledger.blocked(pidB, pidA);
+    await a.rows("commit");
+    expect(await second).toMatchObject({ verdict: "already", epoch: "2", sequence: null });
+    expect(await getTask(ledger.store, task)).toMatchObject({ state: "closed" });
+    expect(await b.change(task, { model: "late" })).toEqual({ verdict: "already", epoch: "2" });
+  });
+});
+
+describe("claim against close", () => {
+  const claimSql = "select verdict from claim_task($1, null, $2, 'boot', $3, 's', 'd', 'i', 1, 1, '{}', 9, $4, 'x')";
+
+  test("a claim that waited for a close finds the task ended", async () => {
+    const task = await ledger.open();
+    const i = newInstance();
+    await a.rows("begin");
+    await a.end(task);
+    const claiming = b.one(claimSql, [task, i.id, i.pid, randomUUID()]);
+    await ledger.blocked(pidB, pidA);
+    await a.rows("commit");
+    expect(await claiming).toEqual({ verdict: "ended" });
+    expect(await getTask(ledger.store, task)).toMatchObject({ state: "closed", instance: null });
+  });
+
+  test("one process that claims five tasks at once gets as many as it may hold", async () => {
+    const tasks = await Promise.all([1, 2, 3, 4, 5].map(() => ledger.open()));
+    const instance = newInstance();
+    const verdicts = (await Promise.all(tasks.map((task) => ledger.claim(task, { instance, mostTasks: 2 })))).map((o) => o.verdict);
+    expect(verdicts.toSorted()).toEqual(["claimed", "claimed", "too_many", "too_many", "too_many"]);
+  });
+});
+
+describe("tickets", () => {
+  const hashOf = (ticket: string): Buffer => createHash("sha256").update(ticket).digest();
+  const withTicket = (ticket: string): Promise<string> => ledger.open({ bind: "ticket", ticketHash: hashOf(ticket) });
+
+  test("of thirty claims at once with one ticket, over two brokers, exactly one is the task's", async () => {
+    const task = await withTicket("secret");
+    const other = ledger.anotherStore();
+    const claims = Array.from({ length: 30 }, (_, n) => ledger.claim(task, { ticketHash: hashOf("secret") }, n % 2 ? other : ledger.store));
+    const verdicts = (await Promise.all(claims)).map((outcome) => outcome.verdict);
+    expect(verdicts.filter((verdict) => verdict === "claimed")).toHaveLength(1);
+    expect(new Set(verdicts)).toEqual(new Set(["claimed", "taken"]));
+    const granted = await a.rows("select 1 from attestations where task = $1 and outcome = 'granted'", [task]);
+    expect(granted).toHaveLength(1);
+    expect(await a.one("select ticket_hash, ticket_expires_at from tasks where id = $1", [task])).toEqual({ ticket_hash: null, ticket_expires_at: null });
+  });
+
+  test("a spent one opens nothing, not even after a restart of its task's wait", async () => {
+    const task = await withTicket("once");
+    for (const wrong of ["Once", " once", "once\n", ""]) expect(await ledger.claim(task, { ticketHash: hashOf(wrong) })).toMatchObject({ verdict: "ticket" });
+    expect(await ledger.claim(task)).toMatchObject({ verdict: "ticket" });
+    await newTicket(ledger.store, task, hashOf("second"), 300, "test");
+    expect(await ledger.claim(task, { ticketHash: hashOf("once") })).toMatchObject({ verdict: "ticket" });
+    await ledger.owner.rows("update tasks set ticket_expires_at = now() where id = $1", [task]);
+    expect(await ledger.claim(task, { ticketHash: hashOf("second") })).toMatchObject({ verdict: "ticket" });
+    await newTicket(ledger.store, task, hashOf("third"), 300, "test");
+    const instance = newInstance();
+    expect(await ledger.claim(task, { ticketHash: hashOf("third"), instance })).toMatchObject({ verdict: "claimed" });
+    expect(await ledger.claim(task, { ticketHash: hashOf("third"), instance })).toMatchObject({ verdict: "repeated" });
+    expect(await newTicket(ledger.store, task, hashOf("fourth"), 300, "test")).toMatchObject({ verdict: "wrong", state: "active" });
+  });
+});
+
+describe("open against disable", () => {
+  const newTask: Omit<NewTask, "id"> = {
+    agent: "brief", ttlSeconds: 60, context: {}, purpose: "", onBehalfOf: "", refs: {}, bind: "claim", scope: "process",
+    idempotencyKey: null, openedBy: "test", ticketHash: null, ticketSeconds: 300,
+  };
+  beforeAll(() => ledger.apply(`agents:
+    - { name: researcher, owner: o@example.org, selectors: [{ uid: 1000, path: /bin/a }] }
+    - { name: brief, owner: o@example.org, selectors: [{ uid: 1000, path: /bin/b }] }`));
+  const openSql = "select verdict from open_task($1, 'brief', 60, '{}', '', '', '{}', 'claim', 'process', $2, 'x', null, 300)";
+
+  test("whoever disables waits for an opening under way, and finds its task to end", async () => {
+    const id = randomUUID();
+    await a.rows("begin");
+    await a.rows(openSql, [id, null]);
+    const disabling = b.rows("update agents set disabled_at = now(), disabled_reason = 'leak' where name = 'brief'");
+    await ledger.blocked(pidB, pidA);
+    await a.rows("commit");
+    await disabling;
+    expect(await b.rows("select id from tasks where agent = 'brief' and state = 'ready'")).toEqual([{ id }]);
+  });
+
+  test("an opening that waited for it is refused", async () => {
+    await setAgentEnabled(ledger.store, "brief", true, "", "test");
+    await a.rows("begin");
+    await a.rows("update agents set disabled_at = now(), disabled_reason = 'leak' where name = 'brief'");
+    const opening = openTask(ledger.store, { ...newTask, id: randomUUID() });
+    await sleep(50);
+    await a.rows("commit");
+    expect(await opening).toEqual({ verdict: "disabled", reason: "leak" });
+  });
+
+  test("one idempotency key opens one task, however many ask at once", async () => {
+    await setAgentEnabled(ledger.store, "brief", true, "", "test");
+    const outcomes = await Promise.all(Array.from({ length: 12 }, () => openTask(ledger.store, { ...newTask, id: randomUUID(), idempotencyKey: "k" })));
+    expect(outcomes.filter((o) => o.verdict === "opened")).toHaveLength(1);
+    expect(new Set(outcomes.map((o) => ("task" in o ? o.task : o.verdict))).size).toBe(1);
+  });
+});
+
+test("no order of tasks in a batch, and nothing that meets it, makes a deadlock", async () => {
+  await ledger.apply(`agents: [{ name: researcher, owner: o@example.org, selectors: [{ uid: 1000, path: /bin/a }] }, { name: brief, owner: o@example.org, selectors: [{ uid: 1000, path: /bin/b }] }]
+services: [${["a", "b", "c"].map((name) => `{ name: ${name}, owner: o@example.org, selectors: [{ uid: 7, path: /bin/s }] }`).join(", ")}]`);
+  const tasks = await Promise.all(Array.from({ length: 6 }, () => ledger.held()));
+  const forEver = new Date("2100-01-01");
+  const turned = <T>(list: readonly T[], n: number): T[] => (n % 2 ? [...list] : list.toReversed());
+  const errors: unknown[] = [];
+  const rounds = async (work: (line: Line, n: number) => Promise<unknown>): Promise<void> => {
+    const line = await ledger.line();
+    for (let n = 0; n < 60; n++) await work(line, n).catch((error: unknown) => errors.push(error));
+  };
+  const issueAll = (line: Line, n: number): Promise<unknown> => {
+    const order = turned(tasks, n);
+    return line.rows("select * from issue_svids($1, $2, $3, $4, $5, 'x', $6, 'j', $6)",
+      [order.map((t) => t.task), order.map((t) => t.instance), order.map(() => "jwt"), order.map(() => randomUUID()), JSON.stringify(order.map(() => [])), forEver]);
+  };
+  const changeAll = (line: Line, n: number): Promise<unknown> => {
+    const order = turned(tasks, n);
+    return line.rows("select * from revoke_tasks($1, $2, $3, $4, $5, $5)", [order.map((t) => t.task), order.map(() => null),
+      order.map((_, i) => JSON.stringify({ n: `${n} ${i} ${randomUUID()}` })), order.map(() => "[]"), order.map(() => "")]);
+  };
+  const issueServices = (line: Line, n: number): Promise<unknown> => {
+    const order = turned(["a", "b", "c"], n);
+    return line.rows("select * from issue_service_svids($1, $2, $3, $4, $5, 'x', $6, 'j', $6)",
+      [order, order.map(() => "jwt"), order.map(() => randomUUID()), JSON.stringify(order.map(() => [])), order.map(() => ""), forEver]);
+  };
+  const mixed = (line: Line, n: number): Promise<unknown> => n % 2
+    ? line.rows("select * from revoke_services($1, '', '')", [turned(["a", "b", "c"], n >> 1)])
+    : line.rows("select * from claim_task($1, null, $2, 'boot', 1, $3, 'd', 'i', 1, 1, '{}', 9, $4, 'x')", [tasks[n % 6]?.task, randomUUID(), randomUUID(), randomUUID()]);
+  await Promise.all([issueAll, issueAll, changeAll, changeAll, issueServices, issueServices, mixed, mixed].map(rounds));
+  expect(errors).toEqual([]);
+});
+
+test("a catalog that drops services passes issues of theirs without a deadlock", async () => {
+  const services = (...names: string[]): string => `agents: [{ name: researcher, owner: o@example.org, selectors: [{ uid: 1000, path: /bin/a }] }, { name: brief, owner: o@example.org, selectors: [{ uid: 1000, path: /bin/b }] }]
+services: [${names.map((name) => `{ name: ${name}, owner: o@example.org, selectors: [{ uid: 7, path: /bin/s }] }`).join(", ")}]`;
+  await ledger.apply(services("a", "b", "z"));
+  // an issue that holds the first and wants the last, while the catalog keeps the last and drops the first
+  await a.rows("begin");
+  await a.rows("select 1 from services where name = 'a' for share");
+  const applying = ledger.apply(services("b", "z"));
+  await sleep(150);
+  const wanting = a.rows("select 1 from services where name = 'z' for share").then(() => a.rows("commit"));
+  await expect(Promise.all([applying, wanting])).resolves.toBeDefined();
+});
+
+describe("the feed", () => {
+  test("a reader that asks for what is above the last it knew misses nothing, however commits overtake each other", async () => {
+    const { sequence: before } = await readFeedHead(ledger.store);
+    const tasks = await Promise.all(Array.from({ length: 64 }, () => ledger.held()));
+    const writers = await Promise.all(Array.from({ length: 8 }, () => ledger.line()));
+    let writing = true;
+    const seen: { subject: string; sequence: number }[] = [];
+    const reading = (async () => {
+      for (let last = before; ; ) {
+        const over = !writing;
+        for (const row of await revocationsSince(ledger.store, last, 7)) {
+          seen.push(row);
+          last = row.sequence;
+        }
+        if (over && last >= before + tasks.length) return;
+        if (over && (await revocationsSince(ledger.store, last, 1)).length === 0) return;
+      }
+    })();
+    await Promise.all(writers.map(async (line, w) => {
+      for (let n = w; n < tasks.length; n += writers.length) {
+        await line.rows("begin");
+        await line.end(tasks[n]?.task ?? "");
+        await sleep(Math.random() * 4);
+        await line.rows("commit");
+      }
+    }));
+    writing = false;
+    await reading;
+    expect(seen.map((row) => row.sequence)).toEqual(tasks.map((_, i) => before + 1 + i));
+    expect(new Set(seen.map((row) => row.subject))).toEqual(new Set(tasks.map((t) => t.task)));
+    expect((await readFeedHead(ledger.store)).sequence).toBe(before + tasks.length);
+  });
+
+  test("a batch takes as many numbers as it has tasks to tell of, and no more", async () => {
+    const [x, y, ready, over] = [await ledger.held(), await ledger.held(), await ledger.open(), await ledger.held()];
+    await revokeTasks(ledger.store, [{ task: over.task, reason: "", actor: "t", change: { end: "closed" } }]);
+    const { sequence: before } = await readFeedHead(ledger.store);
+    const verdicts = await revokeTasks(ledger.store, [over.task, y.task, ready, x.task].map((task) => ({ task, reason: "r", actor: "t", change: { end: "aborted" as const } })));
+    expect(verdicts.map((v) => [v.verdict, v.sequence])).toEqual([["already", null], ["ended", before + 1], ["ended", null], ["ended", before + 2]]);
+    expect((await readFeedHead(ledger.store)).sequence).toBe(before + 2);
+  });
+
+  test("a task's revocation outlives every SVID of it", async () => {
+    const held = await ledger.held({ ttlSeconds: 86_400 });
+    const [svid] = await recordTaskSvids(ledger.store, [request(held)], authorities);
+    const [ended] = await revokeTasks(ledger.store, [{ task: held.task, reason: "", actor: "t", change: { end: "closed" } }]);
+    if (svid?.verdict !== "ok") throw new Error(svid?.verdict);
+    expect((ended?.until?.getTime() ?? 0) - svid.expiresAt.getTime()).toBeGreaterThanOrEqual(120_000);
+  });
+
+  test("so does a service's, even if the catalog has shortened their lives since", async () => {
+    const service = (ttl: string): Promise<void> => ledger.apply(`agents: [{ name: researcher, owner: o@example.org, selectors: [{ uid: 1000, path: /bin/a }] }, { name: brief, owner: o@example.org, selectors: [{ uid: 1000, path: /bin/b }] }]
+services: [{ name: crm, owner: o@example.org, selectors: [{ uid: 7, path: /bin/s }], x509Ttl: ${ttl} }]`);
+    await service("12h");
+    const [svid] = await recordServiceSvids(ledger.store, [{ service: "crm", by: "t", kind: "x509", serial: randomUUID(), audiences: [] }], authorities);
+    await service("1m");
+    const [row] = await revokeServices(ledger.store, ["crm"], "r", "t");
+    if (svid?.verdict !== "ok") throw new Error(svid?.verdict);
+    expect((row?.until.getTime() ?? 0) - svid.expiresAt.getTime()).toBeGreaterThanOrEqual(120_000);
+  });
+});
+
+test("a list with a lower number is not published over a higher one", async () => {
+  await ledger.owner.rows(`insert into authorities (id, use, state, public_key, sealed_key, not_before, not_after)
+    values ('ca', 'x509', 'active', '', '', now(), now())`);
+  const [first, second] = [await nextCrlNumber(ledger.store, "ca"), await nextCrlNumber(ledger.store, "ca")];
+  expect(second).toBeGreaterThan(first);
+  expect(await publishCrl(ledger.store, "ca", second, Buffer.from("new"), new Date())).toBe(true);
+  expect(await publishCrl(ledger.store, "ca", first, Buffer.from("old"), new Date())).toBe(false);
+});
+
+describe("append-only", () => {
+  const tables = [["svids", "serial"], ["attestations", "reason"], ["revocations", "subject"], ["entries", "actor"], ["catalog_versions", "digest"]];
+  const refused = { code: "42501" };
+
+  test.each(tables)("the broker's role can neither alter, remove nor truncate %s, nor lift the guard", async (table, column) => {
+    await expect(a.rows(`update ${table} set ${column} = ${column}`)).rejects.toMatchObject(refused);
+    await expect(a.rows(`delete from ${table}`)).rejects.toMatchObject(refused);
+    await expect(a.rows(`truncate ${table}`)).rejects.toMatchObject(refused);
+    await expect(a.rows(`alter table ${table} disable trigger all`)).rejects.toMatchObject(refused);
+    await expect(a.rows(`drop table ${table}`)).rejects.toMatchObject(refused);
+  });
+
+  test.each(tables)("nobody alters %s, not even its owner", async (table, column) => {
+    await expect(ledger.owner.rows(`update ${table} set ${column} = ${column} where false`)).rejects.toMatchObject(refused);
+    await expect(ledger.owner.rows(`truncate ${table}`)).rejects.toMatchObject(refused);
+  });
+
+  test("the broker's role can't grow, either", async () => {
+    expect(await a.one(`select rolsuper or rolcreaterole or rolcreatedb or rolbypassrls or rolcanlogin as more from pg_roles where rolname = current_user`)).toEqual({ more: false });
+    expect(await a.one("select has_schema_privilege('brevet', 'create') as creates, has_table_privilege('migrations', 'insert') as migrates")).toEqual({ creates: false, migrates: false });
+  });
+
+  test("whoever asks to remove how much: what the feed, a list or the last day needs stays", async () => {
+    const day = 86_400;
+    const ages = fc.array(fc.record({ age: fc.integer({ min: -day, max: 40 * day }), life: fc.integer({ min: 1, max: day }) }), { minLength: 1, maxLength: 30 });
+    const before = fc.oneof(fc.integer({ min: -400 * day, max: 400 * day }).map((s) => new Date(Date.now() - s * 1000)), fc.constant(new Date("9999-01-01")));
+    await fc.assert(fc.asyncProperty(ages, before, async (rows, bound) => {
+      const subject = randomUUID();
+      const { sequence } = await ledger.owner.one<{ sequence: number }>("update feed_head set sequence = sequence + $1 returning (sequence - $1)::int as sequence", [rows.length]);
+      // issued, revoked at once: all of it `age` seconds ago
+      await ledger.owner.rows(`insert into svids (kind, serial, service, epoch, authority, issued_at, expires_at)
+        select 'x509', $1 || r.n, $1, 1, 'x', now() - make_interval(secs => r.age), now() - make_interval(secs => r.age - r.life)
+        from unnest($2::int[], $3::int[]) with ordinality r(age, life, n)`, [subject, rows.map((r) => r.age), rows.map((r) => r.life)]);
+      await ledger.owner.rows(`insert into revocations (sequence, subject, epoch, until, at)
+        select $1 + r.n, $2, 2, now() - make_interval(secs => r.age - r.life - 120), now() - make_interval(secs => r.age)
+        from unnest($3::int[], $4::int[]) with ordinality r(age, life, n)`, [sequence, `service/${subject}`, rows.map((r) => r.age), rows.map((r) => r.life)]);
+      await purge(ledger.store, bound);
+      const live = await ledger.owner.one<{ svids: number; revocations: number }>(`select
+        (select count(*)::int from svids where service = $1) as svids, (select count(*)::int from revocations where subject = $2) as revocations`, [subject, `service/${subject}`]);
+      const kept = (extra: number): number => rows.filter((r) => {
+        const ends = Date.now() - (r.age - r.life - extra) * 1000;
+        return ends >= Math.min(bound.getTime(), Date.now() - 2 * day * 1000) + 5000;
+      }).length;
+      expect(live.svids).toBeGreaterThanOrEqual(kept(0));
+      expect(live.revocations).toBeGreaterThanOrEqual(kept(120));
+      // no revocation is gone whose SVID is still there
+      const orphans = await ledger.owner.rows(`select 1 from svids s where s.service = $1 and not exists
+        (select 1 from revocations r where r.subject = $2 and r.until > s.expires_at)`, [subject, `service/${subject}`]);
+      expect(orphans).toEqual([]);
+    }), { numRuns: 25 });
+    const old = await ledger.owner.rows("select 1 from svids where expires_at < now() - interval '400 days 1 hour'");
+    expect(old).toEqual([]);
+  });
+
+  test("what is past its retention does go", async () => {
+    const serial = randomUUID();
+    await ledger.owner.rows(`insert into svids (kind, serial, service, epoch, authority, issued_at, expires_at)
+      values ('jwt', $1, 's', 1, 'j', now() - interval '9 days', now() - interval '8 days')`, [serial]);
+    const removed = await purge(ledger.store, new Date(Date.now() - 7 * 86_400_000));
+    expect(removed.find((r) => r.what === "svids")?.removed).toBeGreaterThanOrEqual(1);
+    expect(await a.rows("select 1 from svids where serial = $1", [serial])).toEqual([]);
+  });
+});
+
+describe("context", () => {
+  // jsonb holds all but NUL and half surrogates, which the API refuses before
+  const text = fc.oneof(
+    fc.string({ unit: "binary", maxLength: 12 }), fc.string({ unit: "grapheme", maxLength: 6 }),
+    fc.constantFrom("", "__proto__", "constructor", "\u202eabc", "é", "e\u0301", "\uffff", "\u{10000}", "\u{1f600}", "ﬀ", "4:user", "\\", "\"", "'", "\u0001", "\u2028", "%s", "ß", "I", "İ", "ı"),
+  ).map((s) => s.replaceAll("\0", ""));
+  const context = fc.dictionary(text, text, { maxKeys: 6, noNullPrototype: false });
+
+  test("PostgreSQL and we give the same digest to the same context", async () => {
+    await fc.assert(fc.asyncProperty(fc.array(context, { minLength: 40, maxLength: 40 }), async (contexts) => {
+      const rows = await a.rows<{ digest: string }>("select context_digest(c) as digest from unnest($1::jsonb[]) with ordinality u(c, n) order by n", [contexts.map((c) => JSON.stringify(c))]);
+      expect(rows.map((row) => row.digest)).toEqual(contexts.map(contextDigest));
+    }), { numRuns: 25 });
+  });
+
+  test("a change sets, then removes; what comes out the same is no change, and has no new epoch", async () => {
+    await fc.assert(fc.asyncProperty(context, context, fc.array(text, { maxLength: 3 }), async (before, set, remove) => {
+      const { task } = await ledger.held({ context: before });
+      const [verdict] = await revokeTasks(ledger.store, [{ task, reason: "", actor: "t", change: { set, remove } }]);
+      const wanted = Object.fromEntries(Object.entries({ ...before, ...set }).filter(([key]) => !remove.includes(key)));
+      const row = await getTask(ledger.store, task);
+      expect(row?.context).toEqual(wanted);
+      expect(row?.contextDigest).toBe(contextDigest(wanted));
+      const same = contextDigest(wanted) === contextDigest(before);
+      expect(verdict).toMatchObject({ verdict: same ? "unchanged" : "changed", epoch: same ? 1 : 2 });
+    }), { numRuns: 40 });
+  });
+});
+
+describe("the log", () => {
+  test("each change has its entry in the same transaction, under a digest of all that it says", async () => {
+    const held = await ledger.held({ context: { model: "one" } });
+    await a.rows("begin");
+    await a.issue(held);
+    await a.rows("rollback");
+    await a.issue(held);
+    await a.change(held.task, { model: "two" });
+    await a.end(held.task, "aborted");
+    await a.end(held.task, "aborted");
+    const rows = await a.rows<{ kind: string; body: string; digest: Buffer }>("select kind, body::text, digest from entries where task = $1 order by id", [held.task]);
+    expect(rows.map((row) => row.kind)).toEqual(["task.opened", "task.claimed", "svid.issued", "task.context_changed", "task.aborted"]);
+    for (const row of rows) {
+      expect(createHash("sha256").update(row.body).digest()).toEqual(row.digest);
+      expect(JSON.parse(row.body)).toMatchObject({ kind: row.kind, task: held.task, agent: "researcher" });
+    }
+  });
+});
+
+test("what expired is over without anybody's help: it issues nothing, is not claimed, not changed, not alive", async () => {
+  const [held, ready] = [await ledger.held(), await ledger.open({ bind: "auto" })];
+  await ledger.owner.rows("update tasks set expires_at = clock_timestamp() where id = any ($1)", [[held.task, ready]]);
+  expect(await a.issue(held)).toMatchObject({ verdict: "ended" });
+  expect(await ledger.claim(ready)).toMatchObject({ verdict: "ended", state: "expired" });
+  expect(await getTask(ledger.store, held.task)).toMatchObject({ state: "expired", endedBy: "brevet" });
+  expect(await a.change(held.task, { model: "late" })).toEqual({ verdict: "ended", epoch: "2" });
+  expect(await a.end(ready, "closed")).toMatchObject({ verdict: "ended" });
+  expect(await getTask(ledger.store, ready)).toMatchObject({ state: "expired", endReason: "expired" });
+  expect((await liveRevocations(ledger.store, 0, 10_000)).filter((row) => row.subject === held.task)).toHaveLength(1);
+});
+
+describe("group commit", () => {
+  type Sent = { readonly batch: readonly number[]; readonly answer: (answers: readonly string[]) => void; readonly refuse: (error: Error) => void };
+  function batchOf(most: number, keyOf?: (n: number) => string): { batch: Batch<number, string>; sent: Sent[]; next(): Promise<Sent> } {
+    const sent: Sent[] = [];
+    const batch = new Batch<number, string>({
+      most, ...(keyOf ? { keyOf } : {}),
+      send: (requests) => new Promise((resolve, reject) => sent.push({ batch: [...requests], answer: resolve, refuse: reject })),
+    });
+    let taken = 0;
+    const next = async (): Promise<Sent> => {
+      while (sent.length <= taken) await new Promise((resolve) => setImmediate(resolve));
+      const one = sent[taken++];
+      if (!one) throw new Error("nothing was sent");
+      return one;
+    };
+    return { batch, sent, next };
+  }
+  const echo = (one: Sent): void => one.answer(one.batch.map(String));
+
+  test("nobody joins a batch that has been sent; each gets its own answer, in order", async () => {
+    const { batch, sent, next } = batchOf(3);
+    const early = [1, 2].map((n) => batch.add(n));
+    const first = await next();
+    const late = [3, 4, 5, 6].map((n) => batch.add(n));
+    await sleep(5);
+    expect(sent).toHaveLength(1);
+    echo(first);
+    echo(await next());
+    echo(await next());
+    expect(await Promise.all([...early, ...late])).toEqual(["1", "2", "3", "4", "5", "6"]);
+    expect(sent.map((one) => one.batch)).toEqual([[1, 2], [3, 4, 5], [6]]);
+  });
+
+  test("two of one key go in two batches, in the order in which they came", async () => {
+    const { batch, sent, next } = batchOf(10, (n) => String(n % 10));
+    const all = [1, 11, 2, 21, 3].map((n) => batch.add(n));
+    for (let n = 0; n < 3; n++) echo(await next());
+    expect(await Promise.all(all)).toEqual(["1", "11", "2", "21", "3"]);
+    expect(sent.map((one) => one.batch)).toEqual([[1, 2, 3], [11], [21]]);
+  });
+
+  test("a batch that is rejected as a whole goes again singly, once; its neighbours do not fail with the bad one", async () => {
+    const { batch, sent, next } = batchOf(10);
+    const all = Promise.allSettled([1, 2, 3].map((n) => batch.add(n)));
+    const bad = new BrevetError("INTERNAL", "internal error");
+    (await next()).refuse(bad);
+    echo(await next());
+    (await next()).refuse(bad);
+    echo(await next());
+    const results = await all;
+    expect(results.map((r) => r.status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
+    expect(sent.map((one) => one.batch)).toEqual([[1, 2, 3], [1], [2], [3]]);
+  });
+
+  test.each(["OUTCOME_UNKNOWN", "DATABASE_UNAVAILABLE"] as const)("%s is everybody's: nothing is sent again behind their backs", async (code) => {
+    const { batch, sent, next } = batchOf(10);
+    const all = Promise.allSettled([1, 2].map((n) => batch.add(n)));
+    (await next()).refuse(new BrevetError(code, "no"));
+    for (const one of await all) expect(one).toMatchObject({ status: "rejected", reason: { code } });
+    expect(sent).toHaveLength(1);
+    const after = batch.add(3);
+    echo(await next());
+    expect(await after).toBe("3");
+  });
+
+  test("an answer that is missing is an error, not a silence", async () => {
+    const { batch, next } = batchOf(10);
+    const all = Promise.allSettled([1, 2].map((n) => batch.add(n)));
+    (await next()).answer(["1"]);
+    expect(await all).toMatchObject([{ status: "fulfilled" }, { status: "rejected", reason: { code: "INTERNAL" } }]);
+  });
+});
+
+describe("what an error says of the outcome", () => {
+  const slow = { name: "slow", text: "select pg_sleep(3)" };
+
+  test("a statement whose connection is cut may have been committed", async () => {
+    const store = ledger.anotherStore(1);
+    const running = store.query(slow).catch((error: unknown) => error);
+    await sleep(100);
+    await ledger.owner.rows("select pg_terminate_backend(pid) from pg_stat_activity where query = $1 and datname = current_database()", [slow.text]);
+    expect(await running).toMatchObject({ code: "OUTCOME_UNKNOWN" });
+  });
+
+  test("one that the server cancelled was not, and one that it rejected is our fault", async () => {
+    const store = ledger.anotherStore(1);
+    const running = store.query(slow).catch((error: unknown) => error);
+    await sleep(100);
+    await ledger.owner.rows("select pg_cancel_backend(pid) from pg_stat_activity where query = $1 and datname = current_database()", [slow.text]);
+    expect(await running).toMatchObject({ code: "DATABASE_UNAVAILABLE" });
+    const error = await store.query({ name: "wrong", text: "select 1 / 0" }).catch((e: unknown) => e);
+    expect(error).toMatchObject({ code: "INTERNAL", message: "internal error", cause: expect.any(pg.DatabaseError) as unknown });
+  });
+
+  test("a row that stays locked is tried again, then given up as unchanged", async () => {
+    const { task } = await ledger.held();
+    const store = ledger.anotherStore(2);
+    await a.rows("begin");
+    await a.change(task, { model: "x" });
+    const waiting = revokeTasks(store, [{ task, reason: "", actor: "t", change: { end: "closed" } }]);
+    await sleep(2500); // past one lock time-out
+    await a.rows("commit");
+    expect((await waiting)[0]).toMatchObject({ verdict: "ended", epoch: 3 });
+  });
+});
