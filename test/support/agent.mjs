@@ -7,6 +7,7 @@ import { spawn } from "node:child_process";
 import { closeSync } from "node:fs";
 import net from "node:net";
 import { createInterface } from "node:readline";
+import tls from "node:tls";
 import { fileURLToPath } from "node:url";
 import grpc from "@grpc/grpc-js";
 import protoLoader from "@grpc/proto-loader";
@@ -67,6 +68,21 @@ const orders = {
     call.on("data", (message) => say({ stream: order.id, message }));
     call.on("error", (error) => say({ stream: order.id, refused: refusal(error) }));
     call.on("end", () => say({ stream: order.id, ended: true }));
+  },
+  /** Mutual TLS with an SVID it holds, to a service that must have the SPIFFE ID `expected`. */
+  connect({ id, port, certificates, key, authorities, expected }) {
+    const socket = tls.connect({
+      host: "127.0.0.1", port, cert: certificates, key, ca: authorities,
+      checkServerIdentity: (_host, { subjectaltname }) => (subjectaltname === `URI:${expected}` ? undefined : new Error(`it is ${subjectaltname}`)),
+    });
+    streams.set(id, { cancel: () => socket.destroy(), write: (text) => socket.write(text) });
+    socket.setEncoding("utf8").on("data", (message) => say({ stream: id, message }));
+    socket.on("error", () => {}); // how a connection is cut differs; that it is gone is what counts
+    socket.on("close", () => say({ stream: id, ended: true }));
+    socket.on("secureConnect", () => socket.write("hello"));
+  },
+  write({ stream, text }) {
+    streams.get(stream)?.write(text);
   },
   cancel({ stream }) {
     streams.get(stream)?.cancel();

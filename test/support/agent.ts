@@ -158,6 +158,15 @@ export class Agent {
     }));
   }
 
+  /** Mutual TLS as a program without code of ours does it: says hello, and hears what comes. */
+  connect(port: number, svid: HeldX509, expected: string): Stream<string> & { write(text: string): void } {
+    const authorities = splitChain(svid.bundle).map((der) => pem("CERTIFICATE", der));
+    const certificates = splitChain(svid.chain).map((der) => pem("CERTIFICATE", der)).join("");
+    const id = this.#order("connect", { port, certificates, key: pem("PRIVATE KEY", svid.key), authorities, expected });
+    const stream = this.#streamOf(id, (message) => message as string);
+    return Object.assign(stream, { write: (text: string): void => void this.#order("write", { stream: id, text }) });
+  }
+
   async call<T>(method: string, request: object, how: Call = {}): Promise<T> {
     const line = await new Promise<Line>((resolve) => this.#answers.set(this.#order("call", { ...how, method, request }), resolve));
     if (line.refused) throw refusal(line.refused);
@@ -165,7 +174,10 @@ export class Agent {
   }
 
   stream<T>(method: string, request: object, how: Call, read: (message: unknown) => T): Stream<T> {
-    const id = this.#order("stream", { ...how, method, request });
+    return this.#streamOf(this.#order("stream", { ...how, method, request }), read);
+  }
+
+  #streamOf<T>(id: number, read: (message: unknown) => T): Stream<T> {
     const stream = new Stream<T>(() => void this.#order("cancel", { stream: id }));
     this.#streams.set(id, (line) => {
       if (line.message !== undefined) stream.push(read(line.message));
@@ -209,6 +221,10 @@ export class Agent {
     for (const answer of this.#answers.values()) answer({ refused });
     for (const stream of this.#streams.values()) stream({ refused });
   }
+}
+
+export function pem(label: string, der: Buffer): string {
+  return `-----BEGIN ${label}-----\n${der.toString("base64")}\n-----END ${label}-----\n`;
 }
 
 function refusal({ code, message, bytes }: WireRefusal): Refusal {

@@ -1,17 +1,9 @@
 // Where does a test get a fresh, real PostgreSQL database?
-// Always true: each call gives an empty database of its own, gone after close(); all of one test
-// file share one server, which ends with the file and leaves nothing.
-// BREVET_TEST_DATABASE_URL (a superuser's URL) puts them on that server instead.
-
-import { mkdtempSync, rmSync } from "node:fs";
+// Always true: each call gives an empty database of its own, gone after close(); all of a run stand on
+// the one server that BREVET_TEST_DATABASE_URL names (a superuser's URL).
+// Who starts that server, where none was named, is server.ts's business.
 import { randomBytes } from "node:crypto";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import pg from "pg";
-import { afterAll } from "vitest";
-import { flockExclusive } from "../../src/kernel.ts";
-import { startEmbedded } from "../../src/record/embedded.ts";
-import type { EmbeddedPostgres } from "../../src/record/embedded.ts";
 
 export type TestDatabase = {
   /** For configuration (`database.url`); names a superuser. */
@@ -22,23 +14,14 @@ export type TestDatabase = {
   close(): Promise<void>;
 };
 
-type Server = { readonly url: (database: string) => string; readonly stop: () => Promise<void> };
-
-let server: Promise<Server> | undefined;
-
-afterAll(async () => {
-  const started = server;
-  server = undefined;
-  await (await started)?.stop();
-});
-
 export async function testDatabase(): Promise<TestDatabase> {
-  server ??= startServer();
-  const { url } = await server;
+  const server = process.env["BREVET_TEST_DATABASE_URL"];
+  if (server === undefined) throw new Error("no server: the tests' global setup starts one");
   const name = `test_${randomBytes(8).toString("hex")}`;
-  await administer(url("postgres"), `CREATE DATABASE ${name} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'`);
-  const close = (): Promise<void> => administer(url("postgres"), `DROP DATABASE IF EXISTS ${name} WITH (FORCE)`);
-  return { url: url(name), connection: { connectionString: url(name) }, close };
+  await administer(server, `CREATE DATABASE ${name} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'`);
+  const url = inDatabase(server, name);
+  const close = (): Promise<void> => administer(server, `DROP DATABASE IF EXISTS ${name} WITH (FORCE)`);
+  return { url, connection: { connectionString: url }, close };
 }
 
 async function administer(connectionString: string, statement: string): Promise<void> {
@@ -49,23 +32,6 @@ async function administer(connectionString: string, statement: string): Promise<
   } finally {
     await client.end();
   }
-}
-
-async function startServer(): Promise<Server> {
-  const external = process.env["BREVET_TEST_DATABASE_URL"];
-  if (external !== undefined) return { url: (database) => inDatabase(external, database), stop: async () => {} };
-  const dataDir = mkdtempSync(join(tmpdir(), "brevet-test-"));
-  const postgres = await startEmbedded({ dataDir, lock: flockExclusive, log: () => {} });
-  const stop = async (): Promise<void> => {
-    await postgres.stop(10_000);
-    rmSync(dataDir, { recursive: true });
-  };
-  return { url: (database) => socketUrl(postgres, database), stop };
-}
-
-/** The socket's directory stands as the host, so that a path in the URL names the database alone. */
-function socketUrl({ socketDir, port, superuser }: EmbeddedPostgres, database: string): string {
-  return `postgresql://${superuser}@${encodeURIComponent(socketDir)}:${port}/${database}`;
 }
 
 function inDatabase(url: string, database: string): string {

@@ -72,7 +72,7 @@ export class World implements AsyncDisposable {
     const folder = mkdtempSync(join(tmpdir(), "brevet-w-"));
     chmodSync(folder, 0o755); // agents of another user must get through to the sockets
     const database = embedded ? undefined : await testDatabase();
-    const common = { ...(database && reach(database, folder)), BREVET_KEY_ENCRYPTION_KEY_FILE: join(folder, "keys", "kek"), ...env };
+    const common = { ...(database && reach(database, folder)), BREVET_KEY_ENCRYPTION_KEY_FILE: join(folder, "keys", "kek"), BREVET_WAIT_FOR_TASK: "1s", ...env };
     const world = new World(folder, database, Array.from({ length: brokers }, (_, i) => new BrokerProcess(join(folder, String(i)), common)));
     try {
       mkdirSync(join(folder, "keys"), { mode: 0o700 });
