@@ -57,6 +57,7 @@ export class Access {
     const { store } = this.#p;
     if (reference === "") throw invalid([{ field: "task", description: "is required" }]);
     if (reference.length > 2048) throw invalid([{ field: "task", description: "is too long" }]);
+    if (!/^[!-~]+$/.test(reference)) throw invalid([{ field: "task", description: "may hold only printable ASCII characters, and no space" }]);
     const exact = reference.toLowerCase();
     if (isTaskId(exact)) return getTasks(store, [exact]);
     if (reference.startsWith("spiffe://")) return this.#bySpiffeId(reference);

@@ -23,7 +23,7 @@ import type { ExplainRequest__Output } from "../generated/brevet/v1/ExplainReque
 import type { RevocationsHandlers } from "../generated/brevet/v1/Revocations.ts";
 import type { RevokeRequest__Output } from "../generated/brevet/v1/RevokeRequest.ts";
 import type { RevokeResponse } from "../generated/brevet/v1/RevokeResponse.ts";
-import { fromTimestamp, toTimestamp } from "../proto.ts";
+import { toTimestamp } from "../proto.ts";
 import { applyCatalog, checkOrphans, liveTaskCounts, readRegistered, setAgentEnabled } from "../record/catalog.ts";
 import type { RegisteredAgent } from "../record/catalog.ts";
 import { listAttestations, listEntries } from "../record/log.ts";
@@ -60,7 +60,7 @@ export function revocationHandlers(server: ApiServer, p: AdminParts): Revocation
       const fields = new Fields();
       const reason = fields.text("reason", request.reason, reasonLength, true);
       const target = request.target;
-      if (target === undefined) fields.wrong("target", "one of task, agent, service or all is required");
+      fields.single("target", request, ["task", "agent", "service", "all"]);
       fields.check();
       switch (target) {
         case "task": {
@@ -195,9 +195,10 @@ export function logHandlers(server: ApiServer, p: AdminParts): LogHandlers {
     ListEntries: server.unary("Log.ListEntries", async (request: ListEntriesRequest__Output, call) => {
       const fields = new Fields();
       const limit = fields.integer("page_size", request.pageSize, 1, 1000, 200);
+      const since = fields.time("since", request.since);
       const afterId = fields.integer("after_id", request.afterId, 0, Number.MAX_SAFE_INTEGER, 0);
       fields.check();
-      const rows = await listEntries(p.store, { afterId, task: await taskOf(call, request.task), since: fromTimestamp(request.since) ?? null, limit });
+      const rows = await listEntries(p.store, { afterId, task: await taskOf(call, request.task), since, limit });
       return { entries: rows.map((row) => ({
         id: row.id, at: toTimestamp(row.at), kind: row.kind, task: row.task ?? "", agent: row.agent ?? "", actor: row.actor,
         details: toStruct(row.details), digest: row.digest.toString("hex"),
@@ -217,8 +218,9 @@ export function logHandlers(server: ApiServer, p: AdminParts): LogHandlers {
     ListAttestations: server.unary("Log.ListAttestations", async (request: ListAttestationsRequest__Output) => {
       const fields = new Fields();
       const limit = fields.integer("page_size", request.pageSize, 1, 1000, 100);
+      const since = fields.time("since", request.since);
       fields.check();
-      const rows = await listAttestations(p.store, { denied: request.denied, since: fromTimestamp(request.since) ?? null, limit });
+      const rows = await listAttestations(p.store, { denied: request.denied, since, limit });
       return { attestations: rows.map((row) => ({
         id: row.attempt, at: toTimestamp(row.at), outcome: row.outcome, reason: row.reason, pid: row.pid, uid: row.uid, gid: row.gid,
         facts: toStruct(row.facts), task: row.task ?? "", repeats: row.repeats,
@@ -226,9 +228,11 @@ export function logHandlers(server: ApiServer, p: AdminParts): LogHandlers {
     }),
 
     Explain: server.unary("Log.Explain", async (request: ExplainRequest__Output, call) => {
-      if (request.attempt !== undefined && request.about === "attempt" && !/^[0-9a-f-]{36}$/.test(request.attempt)) {
-        throw invalid([{ field: "attempt", description: "is not an attempt's ID" }]);
-      }
+      const fields = new Fields();
+      fields.single("about", request, ["pid", "last", "attempt"]);
+      if (request.attempt !== undefined && !/^[0-9a-f-]{36}$/.test(request.attempt)) fields.wrong("attempt", "is not an attempt's ID");
+      if (request.pid !== undefined && request.pid < 1) fields.wrong("pid", "is not a process ID");
+      fields.check();
       if (request.about === "pid" && request.pid !== undefined) return p.explain.process(request.pid, call.signal);
       return p.explain.attempt(request.about === "attempt" ? (request.attempt ?? null) : null);
     }),

@@ -5,8 +5,11 @@
 // What a well-formed request may do is judged elsewhere.
 import { invalid } from "../errors.ts";
 import type { Violation } from "../errors.ts";
+import { fromTimestamp } from "../proto.ts";
 
 const hostile = /[\p{Cc}\p{Cs}\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufffd]/u;
+
+const latestSeconds = 62_135_596_800; // as far from 1970 as the year 1
 
 export class Fields {
   readonly #violations: Violation[] = [];
@@ -38,6 +41,22 @@ export class Fields {
       this.text(`${field}[${JSON.stringify(key)}]`, text, limits.value);
     }
     return Object.fromEntries(entries);
+  }
+
+  /** Of a oneof, exactly one member: a decoder would take one of several, and not the one that was meant. */
+  single<K extends string>(oneof: string, request: Readonly<Partial<Record<K, unknown>>>, members: readonly K[]): void {
+    const given = members.filter((member) => request[member] !== undefined);
+    if (given.length !== 1) this.wrong(oneof, `exactly one of ${members.join(", ")} is required`);
+  }
+
+  /** A moment that PostgreSQL can hold; null: not given. */
+  time(field: string, value: { seconds?: unknown; nanos?: unknown } | null | undefined): Date | null {
+    const { seconds, nanos } = { seconds: Number(value?.seconds ?? 0), nanos: Number(value?.nanos ?? 0) };
+    if (Math.abs(seconds) > latestSeconds || nanos < 0 || nanos > 999_999_999) {
+      this.wrong(field, "is not a time between the years 1 and 9999");
+      return null;
+    }
+    return fromTimestamp(value) ?? null;
   }
 
   oneOf<T extends string>(field: string, value: string, allowed: readonly T[], fallback: T): T {

@@ -166,12 +166,13 @@ function checkContextKeys(p: TaskParts, fields: Fields, field: string, agent: st
 async function list(p: TaskParts, request: ListTasksRequest__Output, call: Call, show: (row: TaskRow) => Task): Promise<ListTasksResponse> {
   const fields = new Fields();
   const state = request.state === "" ? null : fields.oneOf<TaskState>("state", request.state, taskStates, "ready");
+  const agent = fields.text("agent", request.agent, 64);
   const limit = fields.integer("page_size", request.pageSize, 1, 1000, 100);
   const refs = fields.map("refs", request.refs, { keys: 16, key: 64, value: 256 });
   if (request.pageToken !== "" && !isTaskId(request.pageToken)) fields.wrong("page_token", "is not one that was given out");
   fields.check();
   const allowed = await p.access.agents(call);
-  const wanted = request.agent === "" ? allowed : allowed === null || allowed.includes(request.agent) ? [request.agent] : [];
+  const wanted = agent === "" ? allowed : allowed === null || allowed.includes(agent) ? [agent] : [];
   const rows = await listTasks(p.store, { agents: wanted, state, refs, before: request.pageToken || null, limit });
   return { tasks: rows.map(show), nextPageToken: rows.length === limit ? (rows.at(-1)?.id ?? "") : "" };
 }

@@ -8,13 +8,14 @@ import type { ServerWritableStream } from "@grpc/grpc-js";
 import type { LiveCatalog } from "../authorize/catalog.ts";
 import type { Claims, Holding } from "../claim/claim.ts";
 import type { Bindings, Bound } from "../claim/bindings.ts";
-import { BrevetError, invalid } from "../errors.ts";
+import { BrevetError } from "../errors.ts";
 import { parseBrevetId, parseSpiffeId } from "../identity/id.ts";
 import type { SpiffeWorkloadAPIHandlers } from "../generated/SpiffeWorkloadAPI.ts";
 import type { X509SVIDResponse } from "../generated/X509SVIDResponse.ts";
 import type { Holder, Issuer, X509Svid } from "../issue/issue.ts";
 import type { Trust } from "../issue/trust.ts";
 import type { Crls } from "../revoke/crl.ts";
+import { Fields } from "./fields.ts";
 import type { ApiServer, Call } from "./server.ts";
 import type { Validator } from "./validate.ts";
 
@@ -32,6 +33,7 @@ export type WorkloadParts = {
 };
 
 const mostAudiences = 4;
+const mostAudienceLength = 256;
 const mostCrlBytes = 64 * 1024;
 const paceMs = 100;
 const retryMs = 1000;
@@ -77,11 +79,10 @@ export function workloadHandlers(server: ApiServer, parts: WorkloadParts): Spiff
     }),
 
     ValidateJWTSVID: server.unary("ValidateJWTSVID", (request: { audience: string; svid: string }) => {
-      const violations = [
-        ...(request.audience === "" ? [{ field: "audience", description: "is required" }] : []),
-        ...(request.svid === "" ? [{ field: "svid", description: "is required" }] : []),
-      ];
-      if (violations.length > 0) throw invalid(violations);
+      const fields = new Fields();
+      fields.text("audience", request.audience, mostAudienceLength, true);
+      if (request.svid === "") fields.wrong("svid", "is required");
+      fields.check();
       return parts.validate(request.svid, request.audience);
     }),
 
@@ -91,12 +92,11 @@ export function workloadHandlers(server: ApiServer, parts: WorkloadParts): Spiff
 }
 
 function checkAudiences(audiences: readonly string[]): void {
-  if (audiences.length === 0) throw invalid([{ field: "audience", description: "at least one is required" }]);
-  if (audiences.length > mostAudiences) throw invalid([{ field: "audience", description: `at most ${mostAudiences}` }]);
-  const violations = audiences.flatMap((audience, i) =>
-    audience === "" || Buffer.byteLength(audience) > 256 || /\p{Cc}|\p{Cs}/u.test(audience)
-      ? [{ field: `audience[${i}]`, description: "must be 1 to 256 bytes without control characters" }] : []);
-  if (violations.length > 0) throw invalid(violations);
+  const fields = new Fields();
+  if (audiences.length === 0) fields.wrong("audience", "at least one is required");
+  if (audiences.length > mostAudiences) fields.wrong("audience", `at most ${mostAudiences}`);
+  else for (const [i, audience] of audiences.entries()) fields.text(`audience[${i}]`, audience, mostAudienceLength, true);
+  fields.check();
 }
 
 function isOf(spiffeId: string, holder: Holder, trustDomain: string): boolean {
