@@ -39,6 +39,7 @@ export type HousekeepingOptions = {
 };
 
 const retryMs = 100;
+const supervisorMs = 50;
 const mostExpiryMs = 15_000;
 const rotationMs = 60_000;
 const purgeMs = 3_600_000;
@@ -78,6 +79,8 @@ export class Housekeeping {
   instanceExited(bound: Bound): void {
     const state = bound.onExit === "close" ? "closed" : "aborted";
     this.#run(async () => {
+      // its supervisor knows better how it ended, if it says so in time
+      if (bound.supervisor) await sleep(supervisorMs, undefined, { signal: this.#closing.signal });
       for (;;) {
         try {
           await this.#o.revoker.end(bound.task, state, "the bound process exited", "brevet");

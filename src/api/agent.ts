@@ -7,13 +7,15 @@ import type { Caller } from "../attest/caller.ts";
 import type { HashCache } from "../attest/hash.ts";
 import type { Claims } from "../claim/claim.ts";
 import type { Bindings } from "../claim/bindings.ts";
-import { BrevetError } from "../errors.ts";
+import { BrevetError, notFound } from "../errors.ts";
 import type { AgentHandlers } from "../generated/brevet/v1/Agent.ts";
 import type { ClaimRequest__Output } from "../generated/brevet/v1/ClaimRequest.ts";
+import type { FinishRequest__Output } from "../generated/brevet/v1/FinishRequest.ts";
 import type { StatusRequest__Output } from "../generated/brevet/v1/StatusRequest.ts";
 import { getTasks } from "../record/tasks.ts";
 import type { TaskRow } from "../record/tasks.ts";
 import type { Store } from "../record/store.ts";
+import type { Revoker } from "../revoke/revoke.ts";
 import type { Access } from "./access.ts";
 import { actorOf } from "./access.ts";
 import { Fields } from "./fields.ts";
@@ -27,6 +29,7 @@ export type AgentParts = {
   readonly bindings: Bindings;
   /** Finds a task for anybody: a task's ID is no secret, and claiming it is judged by the selectors. */
   readonly anyTask: Access;
+  readonly revoker: Revoker;
   readonly hash: HashCache;
   readonly endpointOf: (task: string) => string;
   readonly onClaimed: (row: TaskRow) => void;
@@ -45,12 +48,27 @@ export function agentHandlers(server: ApiServer, p: AgentParts): AgentHandlers {
       const process = request.pid === 0 || request.pid === caller.pid ? caller : attestOther(request.pid, caller, p.hash);
       try {
         const { bound, row } = await p.claims.claim(id, ticket, process, actorOf(call), call);
+        if (request.supervised && process !== caller) bound.supervisor = { pid: caller.pid, startTime: caller.startTime };
         p.onClaimed(row);
         const endpoint = p.endpointOf(bound.task);
         return { task: toTask(row, p.trustDomain, endpoint), endpoint: `unix://${endpoint}` };
       } finally {
         if (process !== caller) process.close();
       }
+    }),
+
+    Finish: server.unary("Agent.Finish", async (request: FinishRequest__Output, call) => {
+      const { caller } = call.connection;
+      const fields = new Fields();
+      fields.text("task", request.task, 64, true);
+      const reason = request.success ? "" : fields.text("reason", request.reason, 1024, true);
+      fields.check();
+      const supervisor = p.bindings.get(request.task)?.supervisor;
+      if (supervisor?.pid !== caller.pid || supervisor.startTime !== caller.startTime) throw notFound("task", "task that the caller supervises");
+      await p.revoker.end(request.task, request.success ? "closed" : "aborted", reason || "closed", actorOf(call));
+      const [row] = await getTasks(p.store, [request.task]);
+      if (!row) throw notFound("task", "task");
+      return toTask(row, p.trustDomain, p.endpointOf(row.id));
     }),
 
     Status: server.unary("Agent.Status", async (_request: StatusRequest__Output, call) => {

@@ -23,7 +23,12 @@ export type Bound = {
   readonly instance: Instance;
   /** As far as this broker has heard. */
   epoch: number;
+  /** The process that will say how the instance ended, if one promised to. */
+  supervisor: Supervisor | null;
 };
+
+/** A process, as the kernel tells it apart from all others of this boot. */
+export type Supervisor = { readonly pid: number; readonly startTime: string };
 
 export type Instance = {
   readonly id: string;
@@ -200,5 +205,5 @@ export class Bindings {
 }
 
 function toBound(row: TaskRow, instance: Instance): Bound {
-  return { task: row.id, agent: row.agent, scope: row.scope, onExit: row.onExit, expiresAt: row.expiresAt, instance, epoch: row.epoch };
+  return { task: row.id, agent: row.agent, scope: row.scope, onExit: row.onExit, expiresAt: row.expiresAt, instance, epoch: row.epoch, supervisor: null };
 }

@@ -1,8 +1,8 @@
 // How does a command run under a task, without knowing anything of it?
-// The command is bound before it does anything: it is stopped right after exec, claimed for, and let
-// go. It sees its own task's endpoint. It ends with its task, whoever ends which: its success closes,
-// its failure aborts, and when the task ends the whole tree of processes ends too.
-// `brevet run` is never the agent: it claims for it. It exits with the command's code (128 + signal).
+// The command is stopped as soon as it is there, claimed for, and let go; it sees its own task's endpoint,
+// which is not there before. Its success closes the task, its failure aborts it, and when the task ends
+// the whole tree of processes ends too. `brevet run` is never the agent: it claims for it, and exits with
+// the command's code (128 + signal).
 // The tree is process-tree.ts's business; following the task, run-watch.ts's.
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
@@ -149,7 +149,7 @@ async function endpointOf(task: string): Promise<string> {
   return `unix://${taskEndpointPath(socketPaths(loadConfig()).taskDir, task)}`;
 }
 
-/** Stopped after exec and before its first step: what the broker measures is the command itself. */
+/** After exec: what the broker measures is the command itself. A busy machine may let it take its first steps before it is stopped. */
 function spawnStopped(argv: readonly string[], env: Record<string, string>): ChildProcess {
   const [file = "", ...args] = argv;
   const child = spawn(file, args, { stdio: "inherit", env: { ...process.env, ...env } });
@@ -168,7 +168,7 @@ function exitOf(child: ChildProcess): Promise<Exit> {
 }
 
 async function bind(options: Run, task: Target, endpoint: string, pid: number): Promise<undefined> {
-  const request = { task: task.id, ticket: options.ticket || task.ticket, pid };
+  const request = { task: task.id, ticket: options.ticket || task.ticket, pid, supervised: true };
   const claimed = await about("task", task.id, options.caller.agent.claim(request), claimRemedy(pid));
   if (claimed.endpoint !== endpoint) {
     throw new BrevetError("CONFIG_INVALID", `endpoint: the broker has ${claimed.endpoint}, the command was given ${endpoint}`, {
@@ -179,9 +179,13 @@ async function bind(options: Run, task: Target, endpoint: string, pid: number): 
 }
 
 /** Tells the broker, if it lets us: a task of others ends with its instance anyway, and may have ended already. */
-async function end({ opener, open }: Run, task: string, { code, signal, failure }: Exit): Promise<void> {
+async function end({ opener, open, caller }: Run, task: string, { code, signal, failure }: Exit): Promise<void> {
   if (failure !== undefined && open === undefined) return; // nothing ran: the task may be claimed again
   const reason = failure ?? (signal === null ? `exit ${code ?? 1}` : `killed by ${signal}`);
+  if (failure === undefined) {
+    const finished = await caller.agent.finish({ task, success: code === 0, reason }).then(() => true, () => false);
+    if (finished) return;
+  }
   try {
     await (code === 0 ? opener.tasks.close({ task }, { retry: true }) : opener.tasks.abort({ task, reason }, { retry: true }));
   } catch (error) {

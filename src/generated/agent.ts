@@ -7,6 +7,7 @@ import type { ChangeContextRequest as _brevet_v1_ChangeContextRequest, ChangeCon
 import type { ClaimRequest as _brevet_v1_ClaimRequest, ClaimRequest__Output as _brevet_v1_ClaimRequest__Output } from './brevet/v1/ClaimRequest.ts';
 import type { ClaimResponse as _brevet_v1_ClaimResponse, ClaimResponse__Output as _brevet_v1_ClaimResponse__Output } from './brevet/v1/ClaimResponse.ts';
 import type { CloseTaskRequest as _brevet_v1_CloseTaskRequest, CloseTaskRequest__Output as _brevet_v1_CloseTaskRequest__Output } from './brevet/v1/CloseTaskRequest.ts';
+import type { FinishRequest as _brevet_v1_FinishRequest, FinishRequest__Output as _brevet_v1_FinishRequest__Output } from './brevet/v1/FinishRequest.ts';
 import type { GetTaskRequest as _brevet_v1_GetTaskRequest, GetTaskRequest__Output as _brevet_v1_GetTaskRequest__Output } from './brevet/v1/GetTaskRequest.ts';
 import type { Instance as _brevet_v1_Instance, Instance__Output as _brevet_v1_Instance__Output } from './brevet/v1/Instance.ts';
 import type { IssueTicketRequest as _brevet_v1_IssueTicketRequest, IssueTicketRequest__Output as _brevet_v1_IssueTicketRequest__Output } from './brevet/v1/IssueTicketRequest.ts';
@@ -33,6 +34,7 @@ export interface ProtoGrpcType {
       ClaimRequest: MessageTypeDefinition<_brevet_v1_ClaimRequest, _brevet_v1_ClaimRequest__Output>
       ClaimResponse: MessageTypeDefinition<_brevet_v1_ClaimResponse, _brevet_v1_ClaimResponse__Output>
       CloseTaskRequest: MessageTypeDefinition<_brevet_v1_CloseTaskRequest, _brevet_v1_CloseTaskRequest__Output>
+      FinishRequest: MessageTypeDefinition<_brevet_v1_FinishRequest, _brevet_v1_FinishRequest__Output>
       GetTaskRequest: MessageTypeDefinition<_brevet_v1_GetTaskRequest, _brevet_v1_GetTaskRequest__Output>
       Instance: MessageTypeDefinition<_brevet_v1_Instance, _brevet_v1_Instance__Output>
       IssueTicketRequest: MessageTypeDefinition<_brevet_v1_IssueTicketRequest, _brevet_v1_IssueTicketRequest__Output>

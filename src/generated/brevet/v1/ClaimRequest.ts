@@ -5,10 +5,12 @@ export interface ClaimRequest {
   'task'?: (string);
   'ticket'?: (string);
   'pid'?: (number);
+  'supervised'?: (boolean);
 }
 
 export interface ClaimRequest__Output {
   'task': (string);
   'ticket': (string);
   'pid': (number);
+  'supervised': (boolean);
 }
