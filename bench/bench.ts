@@ -1,0 +1,45 @@
+// How fast is Brevet on this machine?
+// `npm run bench` measures every row of the table, one after the other; `-- NAME …` only those named,
+// `-- --json` prints a JSON line for each figure. It exits with 1 when a row could not be measured,
+// not when it misses its target: a shared machine is slow by no fault of the code.
+// What is measured is in the rows-*.ts; nothing is left running or lying about.
+import { cpus, loadavg } from "node:os";
+import { Broker } from "./broker.ts";
+import { asJson, asText, reached } from "./figures.ts";
+import type { Row } from "./figures.ts";
+import { rows as calls } from "./rows-calls.ts";
+
+const rows: readonly Row[] = [...calls];
+
+async function main(args: readonly string[]): Promise<number> {
+  const json = args.includes("--json");
+  const names = args.filter((arg) => !arg.startsWith("-"));
+  const unknown = names.filter((name) => !rows.some((row) => row.name === name));
+  if (unknown.length > 0) {
+    process.stderr.write(`bench: no row ${unknown.join(", ")}; there are: ${rows.map((row) => row.name).join(", ")}\n`);
+    return 2;
+  }
+  const say = (text: string): void => void process.stdout.write(`${text}\n`);
+  if (!json) say(`${cpus().length} × ${cpus()[0]?.model ?? "unknown processor"}, Node ${process.version}, load before: ${loadavg().map((n) => n.toFixed(1)).join(" ")}\n`);
+  let failed = 0;
+  let missed = 0;
+  for (const row of rows.filter(({ name }) => names.length === 0 || names.includes(name))) {
+    const began = performance.now();
+    try {
+      const figures = await row.measure();
+      missed += figures.filter((figure) => !reached(figure)).length;
+      if (json) for (const figure of figures) say(asJson(row, figure));
+      else say(`${asText(row, figures, (performance.now() - began) / 1000)}\n`);
+    } catch (error) {
+      failed++;
+      process.stderr.write(`${row.name}: not measured: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+    }
+  }
+  if (!json) say(missed === 0 && failed === 0 ? "every target reached" : `${missed} targets missed, ${failed} rows not measured`);
+  return failed === 0 ? 0 : 1;
+}
+
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.once(signal, () => void Promise.all([...Broker.running].map((broker) => broker.stop())).then(() => process.exit(130)));
+}
+process.exitCode = await main(process.argv.slice(2));
