@@ -32,6 +32,8 @@ export type WorldOptions = {
   readonly brokers?: number;
   /** The broker runs its own PostgreSQL. */
   readonly embedded?: boolean;
+  /** How each broker reaches the database, if not straight. */
+  readonly through?: (url: string, broker: number) => string;
 };
 
 export const defaultCatalog = `
@@ -68,12 +70,13 @@ export class World implements AsyncDisposable {
     this.brokers = brokers;
   }
 
-  static async start({ catalog = defaultCatalog, env = {}, brokers = 1, embedded = false }: WorldOptions = {}): Promise<World> {
+  static async start({ catalog = defaultCatalog, env = {}, brokers = 1, embedded = false, through = (url) => url }: WorldOptions = {}): Promise<World> {
     const folder = mkdtempSync(join(tmpdir(), "brevet-w-"));
     chmodSync(folder, 0o755); // agents of another user must get through to the sockets
     const database = embedded ? undefined : await testDatabase();
-    const common = { ...(database && reach(database, folder)), BREVET_KEY_ENCRYPTION_KEY_FILE: join(folder, "keys", "kek"), BREVET_WAIT_FOR_TASK: "1s", ...env };
-    const world = new World(folder, database, Array.from({ length: brokers }, (_, i) => new BrokerProcess(join(folder, String(i)), common)));
+    const common = { BREVET_KEY_ENCRYPTION_KEY_FILE: join(folder, "keys", "kek"), BREVET_WAIT_FOR_TASK: "1s", ...env };
+    const world = new World(folder, database, Array.from({ length: brokers }, (_, i) =>
+      new BrokerProcess(join(folder, String(i)), { ...(database && reach(through(database.url, i), folder)), ...common })));
     try {
       mkdirSync(join(folder, "keys"), { mode: 0o700 });
       for (const broker of world.brokers) await broker.start(); // the first makes the key that the others find
@@ -240,7 +243,7 @@ export class World implements AsyncDisposable {
 }
 
 /** A password may not stand in the configuration: it has a file. */
-function reach({ url }: TestDatabase, folder: string): Record<string, string> {
+function reach(url: string, folder: string): Record<string, string> {
   const { password } = new URL(url);
   if (password === "") return { BREVET_DATABASE_URL: url };
   const file = join(folder, "password");
