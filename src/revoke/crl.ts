@@ -1,8 +1,9 @@
 // Which lists can software read that knows no feed?
 // One CRL for each authority, the root's included, since some software wants the whole chain. An entry
 // is encoded once and leaves only after its certificate has expired and one more list has carried it.
-// Numbers come from the database and only grow. Rebuilt at most each 200 ms.
+// Numbers come from the database and only grow. Entries are joined in slices, so no list holds up the event loop.
 // RFC 5280 section 5. Encoding and signing are ca/crl.ts's; handing lists out, src/api's.
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { crlReason, encodeCrlEntry, issueCrl } from "../../ca/crl.ts";
 import type { Signer } from "../../ca/authority.ts";
 import { revokedCertificates } from "../record/svids.ts";
@@ -23,6 +24,7 @@ export type PublishedCrl = { readonly authority: string; readonly number: number
 const listSeconds = 300;
 const renewMs = (listSeconds / 2) * 1000;
 const spacingMs = 200;
+const sliceEntries = 5000;
 
 export class Crls {
   readonly #o: CrlsOptions;
@@ -133,8 +135,23 @@ export class Crls {
     if (before && before.entries === entries.size && freshFor > (listSeconds * 1000) / 2 + 1000) return;
     const number = await nextCrlNumber(this.#o.store, authority);
     const nextUpdate = new Date(now.getTime() + listSeconds * 1000);
-    const der = issueCrl({ signer, number: BigInt(number), thisUpdate: now, nextUpdate, entries: [...entries.values()].map((entry) => entry.bytes) });
+    const der = issueCrl({ signer, number: BigInt(number), thisUpdate: now, nextUpdate, entries: await joined(entries.values()) });
     await publishCrl(this.#o.store, authority, number, der, nextUpdate);
     this.#published.set(authority, { authority, number, der, nextUpdate, entries: entries.size });
   }
+}
+
+/** Encoded entries one after the other, a few thousand in a piece, with a turn of the event loop between the pieces. */
+async function joined(entries: Iterable<Entry>): Promise<Buffer[]> {
+  const pieces: Buffer[] = [];
+  let piece: Buffer[] = [];
+  for (const entry of entries) {
+    piece.push(entry.bytes);
+    if (piece.length < sliceEntries) continue;
+    pieces.push(Buffer.concat(piece));
+    piece = [];
+    await nextTurn();
+  }
+  pieces.push(Buffer.concat(piece));
+  return pieces.filter((bytes) => bytes.length > 0);
 }
