@@ -178,17 +178,15 @@ export class Task {
     return record.ticket;
   }
 
-  /** Ends it as done. An ended task stays as it is. */
+  /** Ends it as done. A task that has ended stays as it is: `state` and `record.endReason` say how. */
   async close(): Promise<void> {
-    if (terminalStates.has(this.state)) return;
-    this.#learn(await this.#connection.tasks.close({ task: this.id }, patient));
+    await this.#end(() => this.#connection.tasks.close({ task: this.id }, patient));
   }
 
   /** Ends it as failed. Of an Error only the class is told: its text may hold what is secret. */
   async abort(reason: string | Error): Promise<void> {
-    if (terminalStates.has(this.state)) return;
     const text = reason instanceof Error ? className(reason) : reason;
-    this.#learn(await this.#connection.tasks.abort({ task: this.id, reason: text }, patient));
+    await this.#end(() => this.#connection.tasks.abort({ task: this.id, reason: text }, patient));
   }
 
   /**
@@ -197,6 +195,18 @@ export class Task {
    */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+
+  /** Whoever ended it first, in whatever way: it is over, which is what the caller wants. */
+  async #end(ask: () => Promise<Task__Output>): Promise<void> {
+    if (terminalStates.has(this.state)) return;
+    try {
+      this.#learn(await ask());
+    } catch (error) {
+      if (!(error instanceof BrevetError) || error.code !== "WRONG_STATE") throw error;
+      this.#learn(await this.#connection.tasks.get({ task: this.id }, patient));
+      if (!terminalStates.has(this.state)) throw error;
+    }
   }
 
   #learn(record: Task__Output): this {
