@@ -7,10 +7,11 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Caller } from "../attest/caller.ts";
+import { bootId } from "../attest/proc.ts";
 import type { LiveCatalog } from "../authorize/catalog.ts";
 import { BrevetError, notFound } from "../errors.ts";
 import type { Facts } from "../identity/selectors.ts";
-import { autoTasks, claimTask, getTask } from "../record/tasks.ts";
+import { autoTasks, boundTasks, claimTask, getTask } from "../record/tasks.ts";
 import type { ClaimOutcome, TaskRow } from "../record/tasks.ts";
 import type { Store } from "../record/store.ts";
 import type { Bindings, Bound, Found } from "./bindings.ts";
@@ -33,26 +34,36 @@ export type Holding =
   | { readonly kind: "tasks"; readonly found: Found; readonly bound: readonly Bound[] }
   | { readonly kind: "services"; readonly services: readonly string[] };
 
-const pollMs = 1000;
+const pollMs = 500;
 const autoCandidates = 8;
+
+type Waiter = { readonly pids: Set<number>; readonly agents: Set<string>; wake: () => void };
 
 export class Claims {
   readonly #o: ClaimsOptions;
-  readonly #wakers = new Map<object, { pids: ReadonlySet<number>; agents: ReadonlySet<string>; wake: () => void }>();
+  /** Held callers, the longest waiting first. */
+  readonly #waiters = new Set<Waiter>();
+  #poll: NodeJS.Timeout | undefined;
 
   constructor(options: ClaimsOptions) {
     this.#o = options;
-    options.bindings.onBound((instance) => this.#wake((waiter) => waiter.pids.has(instance.pid)));
+    options.bindings.onBound((instance) => {
+      for (const waiter of this.#waiters) if (waiter.pids.has(instance.pid)) waiter.wake();
+    });
   }
 
   /** The number of callers that are held until a task comes. */
   get waiting(): number {
-    return this.#wakers.size;
+    return this.#waiters.size;
   }
 
-  /** A task with bind `auto` was opened. */
+  /** A task with bind `auto` was opened: it is for the one that has waited longest. */
   autoOpened(agent: string): void {
-    this.#wake((waiter) => waiter.agents.has(agent));
+    for (const waiter of this.#waiters) {
+      if (!waiter.agents.has(agent)) continue;
+      waiter.wake();
+      return;
+    }
   }
 
   /**
@@ -77,10 +88,10 @@ export class Claims {
   async hold(caller: Caller, endpointTask: string | null, call: Waiting): Promise<Holding> {
     const { catalog, waitForTaskSeconds } = this.#o;
     const deadline = performance.now() + waitForTaskSeconds * 1000;
-    const waiter = { pids: new Set<number>(), agents: new Set<string>(), wake: (): void => undefined };
+    const waiter: Waiter = { pids: new Set(), agents: new Set(), wake: () => undefined };
     try {
       for (;;) {
-        let woken = new Promise<void>((resolve) => (waiter.wake = resolve));
+        const woken = new Promise<void>((resolve) => (waiter.wake = resolve));
         const found = await this.#find(caller, call);
         const mine = found?.bound.filter((bound) => endpointTask === null || bound.task === endpointTask) ?? [];
         if (found && mine.length > 0) return { kind: "tasks", found, bound: mine };
@@ -101,15 +112,40 @@ export class Claims {
         if (waiter.pids.size === 0) {
           for (const pid of [caller.pid, ...caller.ancestors().map((link) => link.pid)]) waiter.pids.add(pid);
           for (const agent of agents) waiter.agents.add(agent);
-          this.#wakers.set(waiter, waiter);
-          woken = Promise.resolve(); // what came before we listened is looked for once more
+          this.#wait(waiter);
+          continue; // what came before we listened is looked for once more
         }
-        await Promise.race([woken, sleep(Math.min(pollMs, left), undefined, { signal: call.signal, ref: false })]);
+        const giveUp = new AbortController();
+        const limits = AbortSignal.any([call.signal, giveUp.signal]);
+        await Promise.race([woken, sleep(left, undefined, { signal: limits, ref: false })]).finally(() => giveUp.abort());
         call.signal.throwIfAborted();
       }
     } finally {
-      this.#wakers.delete(waiter);
+      this.#waiters.delete(waiter);
+      if (this.#waiters.size === 0) clearInterval(this.#poll);
     }
+  }
+
+  /** Notices may be lost, and who was woken may have gone away: one look for all that wait, twice a second. */
+  #wait(waiter: Waiter): void {
+    if (this.#waiters.size === 0) {
+      this.#poll = setInterval(() => void this.#lookForAll().catch(() => undefined), pollMs);
+      this.#poll.unref();
+    }
+    this.#waiters.add(waiter);
+  }
+
+  async #lookForAll(): Promise<void> {
+    const { store, bindings } = this.#o;
+    const [some] = this.#waiters;
+    if (!some) return;
+    const agents = [...new Set([...this.#waiters].flatMap((waiter) => [...waiter.agents]))];
+    for (const task of await autoTasks(store, agents, autoCandidates)) {
+      const row = await getTask(store, task);
+      if (row) this.autoOpened(row.agent);
+    }
+    const pids = [...new Set([...this.#waiters].flatMap((waiter) => [...waiter.pids]))];
+    for (const row of await boundTasks(store, bootId(), pids)) if (bindings.add(row)) await this.#o.openEndpoint(row.id);
   }
 
   /** The caller's facts, with the executable's hash where the catalog asks for one. */
@@ -167,10 +203,6 @@ export class Claims {
     }
     await this.#o.openEndpoint(row.id);
     return { bound, row: claimed };
-  }
-
-  #wake(which: (waiter: { pids: ReadonlySet<number>; agents: ReadonlySet<string> }) => boolean): void {
-    for (const waiter of this.#wakers.values()) if (which(waiter)) waiter.wake();
   }
 }
 
