@@ -2,7 +2,7 @@
 // Openers open, see and end the tasks of their agents, and of no others; a task one may not see is
 // answered exactly as one that is not there. Opening twice with one key opens once. Expiry needs nobody.
 // Claiming what was opened is claim.test.ts's; ending it, revoke.test.ts's; changing it, context.test.ts's.
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { newTaskId } from "../src/identity/id.ts";
 import { agentUid, ownUid } from "./support/agent.ts";
 import { World } from "./support/world.ts";
@@ -29,11 +29,8 @@ let world: World;
 beforeAll(async () => {
   world = await World.start({ catalog });
 });
-afterEach(async () => {
-  await world.check();
-});
 afterAll(async () => {
-  await world[Symbol.asyncDispose]();
+  await world.end();
 });
 
 const seconds = (at: { seconds: unknown } | null): number => Number(at?.seconds);

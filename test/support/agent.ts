@@ -189,17 +189,20 @@ export class Agent {
 
   /** Resolves when the process is gone. */
   async exit(code = 0): Promise<void> {
-    const closed = once(this.#line, "close");
     this.#order("exit", { code });
-    await closed;
+    await this.#closed();
   }
 
   /** Ends it as nothing can refuse. */
   async kill(): Promise<void> {
-    if (this.#line.destroyed) return;
-    const closed = once(this.#line, "close");
+    if (this.#line.closed) return;
     process.kill(this.pid, "SIGKILL");
-    await closed;
+    await this.#closed();
+  }
+
+  /** Its end of the line is closed by the kernel, whatever it had still to say. */
+  async #closed(): Promise<void> {
+    if (!this.#line.closed) await new Promise((resolve) => this.#line.once("close", resolve));
   }
 
   #order(op: string, order: object): number {

@@ -223,6 +223,15 @@ export class World implements AsyncDisposable {
     }
   }
 
+  /** A last check, and then nothing is left of it. */
+  async end(): Promise<void> {
+    try {
+      await this.check();
+    } finally {
+      await this[Symbol.asyncDispose]();
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all([...this.#agents].map((agent) => agent.kill()));
     for (const broker of this.brokers) broker.hangUp();
