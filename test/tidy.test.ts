@@ -44,7 +44,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
 const owners: Readonly<Record<string, readonly string[]>> = {
   "@grpc/grpc-js": ["src/api", "src/client", "src/cli/failure.ts"],
   "@grpc/proto-loader": ["src/proto.ts", "src/client/connect.ts"],
-  "@grpc/reflection": ["src/api/listeners.ts"],
+  "@grpc/reflection": ["src/api/reflection.ts"],
   "grpc-health-check": ["src/api/listeners.ts"],
   koffi: ["src/kernel.ts"],
   pg: ["src/record"],

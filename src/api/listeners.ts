@@ -3,7 +3,6 @@
 // for administrators. Health and reflection are on both, behind the same guard.
 // Each service is in a file of its own; sockets and the wrapper around every call are server.ts.
 import type { Socket } from "node:net";
-import { ReflectionService } from "@grpc/reflection";
 import { HealthImplementation } from "grpc-health-check";
 import type { LiveCatalog } from "../authorize/catalog.ts";
 import { attestSocket } from "../attest/caller.ts";
@@ -16,7 +15,7 @@ import { BrevetError } from "../errors.ts";
 import type { BrokerParts } from "../health.ts";
 import type { Issuer } from "../issue/issue.ts";
 import type { Trust } from "../issue/trust.ts";
-import { packageDefinition, preEncoded, services } from "../proto.ts";
+import { preEncoded, services } from "../proto.ts";
 import { readClock } from "../record/trust.ts";
 import type { TaskRow } from "../record/tasks.ts";
 import type { Store } from "../record/store.ts";
@@ -31,6 +30,7 @@ import { Explainer } from "./explain.ts";
 import { feedHandlers } from "./feed.ts";
 import { trustHandlers } from "./info.ts";
 import { UidLimits } from "./limits.ts";
+import { addReflection } from "./reflection.ts";
 import { Refusals } from "./refusals.ts";
 import { ApiServer } from "./server.ts";
 import { taskHandlers } from "./tasks.ts";
@@ -115,11 +115,8 @@ function addStandardServices(servers: readonly ApiServer[], health: BrokerParts)
   health.onChange((ready) => {
     for (const name of names) grpcHealth.setStatus(name, state(ready));
   });
-  const reflection = new ReflectionService(packageDefinition);
-  for (const server of servers) {
-    grpcHealth.addToServer(server.guarded as Parameters<typeof grpcHealth.addToServer>[0]);
-    reflection.addToServer(server.guarded);
-  }
+  for (const server of servers) grpcHealth.addToServer(server.guarded as Parameters<typeof grpcHealth.addToServer>[0]);
+  addReflection(servers.map((server) => server.guarded));
 }
 
 /** One place counts and logs what was answered. */

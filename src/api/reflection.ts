@@ -1,0 +1,65 @@
+// How does a client that has no proto file learn what is served?
+// By reflection, v1 and v1alpha. The library's index is mended before it is used, since grpcurl and others
+// can make nothing of it as it is: the standard's own service, which is in no package, is named with a
+// dot before it; no file says which others it needs; and the entries of maps have names of their own.
+// gRPC server reflection; SPIFFE Workload Endpoint section 7.
+// Which services there are is listeners.ts's.
+import { ReflectionService } from "@grpc/reflection";
+import { packageDefinition } from "../proto.ts";
+
+type Server = Parameters<ReflectionService["addToServer"]>[0];
+type Message = {
+  name: string;
+  readonly field: readonly { typeName: string }[];
+  readonly nestedType: readonly Message[];
+  readonly options: { readonly mapEntry?: boolean } | null;
+};
+type File = {
+  readonly name: string;
+  readonly messageType: readonly Message[];
+  dependency: string[];
+  readonly constructor: unknown;
+};
+type FileType = { encode(file: File): { finish(): Uint8Array } };
+
+/** What the library keeps for each version of the protocol. */
+type Index = {
+  readonly services: Record<string, unknown>;
+  readonly symbols: Record<string, unknown>;
+  readonly files: Readonly<Record<string, File>>;
+  readonly fileDependencies: ReadonlyMap<File, readonly File[]>;
+  readonly fileEncodings: Map<File, Uint8Array>;
+};
+
+export function addReflection(servers: readonly Server[]): void {
+  const reflection = new ReflectionService(packageDefinition);
+  for (const index of Object.values(reflection) as unknown as readonly Index[]) {
+    withoutDots(index.services);
+    withoutDots(index.symbols);
+    for (const file of Object.values(index.files)) {
+      file.messageType.forEach(nameMapEntries);
+      file.dependency = [...new Set(index.fileDependencies.get(file)?.map(({ name }) => name))];
+      index.fileEncodings.set(file, (file.constructor as FileType).encode(file).finish());
+    }
+  }
+  for (const server of servers) reflection.addToServer(server);
+}
+
+function withoutDots(named: Record<string, unknown>): void {
+  for (const [name, what] of Object.entries(named).filter(([name]) => name.startsWith("."))) {
+    named[name.slice(1)] = what;
+    delete named[name];
+  }
+}
+
+/** As protoc names them: the map `context` is a list of `ContextEntry`. */
+function nameMapEntries(message: Message): void {
+  for (const nested of message.nestedType) {
+    if (nested.options?.mapEntry) {
+      const name = `${nested.name}Entry`;
+      for (const field of message.field) if (field.typeName === nested.name) field.typeName = name;
+      nested.name = name;
+    }
+    nameMapEntries(nested);
+  }
+}
