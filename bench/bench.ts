@@ -8,8 +8,9 @@ import { Broker } from "./broker.ts";
 import { asJson, asText, reached } from "./figures.ts";
 import type { Row } from "./figures.ts";
 import { rows as calls } from "./rows-calls.ts";
+import { rows as ending } from "./rows-ending.ts";
 
-const rows: readonly Row[] = [...calls];
+const rows: readonly Row[] = [...ending, ...calls];
 
 async function main(args: readonly string[]): Promise<number> {
   const json = args.includes("--json");

@@ -77,6 +77,19 @@ export const jobs = {
     return { seconds: (now() - began) / 1000, latencies, failed: failed.reduce((sum, n) => sum + n, 0) };
   },
 
+  /** Callers that ask until the broker refuses; answers with how often it did not. */
+  async callUntilRefused(load: Omit<CallLoad, "ms">): Promise<number> {
+    const request = prefixed(Buffer.from(load.request, "base64"));
+    const counts = await Promise.all(Array.from({ length: load.callers }, async () => {
+      const wire = await Wire.connect(load.socket, load.method);
+      let count = 0;
+      while (await unaryAnswer(wire, request)) count++;
+      wire.close();
+      return count;
+    }));
+    return counts.reduce((sum, n) => sum + n, 0);
+  },
+
   /** Opens a stream that may wait long for its first message. Answers when the connection stands. */
   async wait({ socket, method }: { socket: string; method: string }): Promise<void> {
     const wire = await Wire.connect(socket, method);

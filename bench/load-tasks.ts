@@ -52,6 +52,14 @@ export const jobs = {
     return endpoints;
   },
 
+  /** A JWT-SVID of what this process holds. */
+  async fetchJwt({ socket, audience }: { socket: string; audience: string }): Promise<string> {
+    const connection = connect({ address: `unix://${socket}` });
+    const { svids } = await connection.workload.fetchJWTSVID({ audience: [audience], spiffeId: "" });
+    connection.close();
+    return svids[0]?.svid ?? "";
+  },
+
   /** Gives every task a new context, again and again. */
   async changeContexts({ socket, callers, tasks, ms }: { socket: string; callers: number; tasks: readonly string[]; ms: number }): Promise<Rate> {
     const connections = Array.from({ length: Math.min(callers, 8) }, () => connect({ address: `unix://${socket}` }));
