@@ -37,60 +37,59 @@ describe.skipIf(go === null)(go === null ? "SKIPPED, not on this machine: go" : 
     });
 
     test("holds the task's X.509-SVID, which its bundle verifies", async () => {
-      const { code, result } = await worker.ask<X509[]>("x509", { socket });
-      expect(code).toBe("OK");
+      const result = await worker.get<X509[]>("x509", { socket });
       expect(result).toMatchObject([{ id: task.spiffeId, hint: task.id }]);
       expect(task.spiffeId).toBe(`spiffe://${trustDomain}/agent/gopher/task/${task.id}`);
-      const first = await worker.ask<X509>("x509-default", { socket });
-      expect(first.result.serial).toBe(result[0]?.serial);
+      const first = await worker.get<X509>("x509-default", { socket });
+      expect(first.serial).toBe(result[0]?.serial);
     });
 
     test("gets the bundles of its trust domain, X.509 and JWT", async () => {
-      expect((await worker.ask("x509-bundles", { socket })).result).toHaveProperty([trustDomain]);
-      expect((await worker.ask("jwt-bundles", { socket })).result).toHaveProperty([trustDomain]);
+      expect(await worker.get("x509-bundles", { socket })).toHaveProperty([trustDomain]);
+      expect(await worker.get("jwt-bundles", { socket })).toHaveProperty([trustDomain]);
     });
 
     test("fetches a JWT-SVID that the fetched bundle, the broker and a JWT library accept, for its audiences only", async () => {
-      const { result: fetched } = await worker.ask<Jwt>("jwt", { socket, audience: "crm", extra: "search" });
+      const fetched = await worker.get<Jwt>("jwt", { socket, audience: "crm", extra: "search" });
       expect(fetched).toMatchObject({ id: task.spiffeId, hint: task.id, claims: { sub: task.spiffeId, aud: ["crm", "search"] } });
       const { token } = fetched;
       for (const audience of ["crm", "search"]) {
-        expect(await worker.ask("jwt-verify", { socket, token, audience })).toMatchObject({ code: "OK", result: { id: task.spiffeId } });
-        expect(await worker.ask("jwt-validate", { socket, token, audience })).toMatchObject({ code: "OK", result: { id: task.spiffeId } });
+        expect(await worker.get("jwt-verify", { socket, token, audience })).toMatchObject({ id: task.spiffeId });
+        expect(await worker.get("jwt-validate", { socket, token, audience })).toMatchObject({ id: task.spiffeId });
       }
       expect((await worker.ask("jwt-verify", { socket, token, audience: "mail" })).code).not.toBe("OK");
       expect((await worker.ask("jwt-validate", { socket, token, audience: "mail" })).code).toBe("InvalidArgument");
 
       const jwks = await world.text("bundle", "show", "--format", "jwks");
-      const checked = await worker.ask("jwt-jwks", { jwks, token, audience: "crm" });
-      expect(checked).toMatchObject({ code: "OK", result: { sub: task.spiffeId, brevet: { task: task.id } } });
+      const claims = await worker.get("jwt-jwks", { jwks, token, audience: "crm" });
+      expect(claims).toMatchObject({ sub: task.spiffeId, brevet: { task: task.id } });
       const forged = token.replace(/.(?=.$)/, (last) => (last === "A" ? "B" : "A"));
       expect((await worker.ask("jwt-jwks", { jwks, token: forged, audience: "crm" })).code).toBe("Local");
       expect((await worker.ask("jwt-validate", { socket, token: forged, audience: "crm" })).code).toBe("InvalidArgument");
     });
 
     test("sees a new context at once: new SVIDs on the open streams, the old JWT-SVID refused", async () => {
-      const opened = await worker.ask<X509>("source", { socket, source: "source" });
-      expect(opened).toMatchObject({ code: "OK", result: { id: task.spiffeId } });
-      await worker.ask("watch", { socket, source: "watch" });
-      await worker.event<X509[]>("update", "watch", ({ result }) => result[0]?.serial === opened.result.serial);
-      const { result: old } = await worker.ask<Jwt>("jwt", { socket, audience: "crm" });
+      const opened = await worker.get<X509>("source", { socket, source: "source" });
+      expect(opened.id).toBe(task.spiffeId);
+      await worker.get("watch", { socket, source: "watch" });
+      await worker.event<X509[]>("update", "watch", ({ result }) => result[0]?.serial === opened.serial);
+      const old = await worker.get<Jwt>("jwt", { socket, audience: "crm" });
 
       await world.brevet("task", "context", task.id, "repository=shop@2");
 
-      const isNew = (serial: string | undefined): boolean => serial !== opened.result.serial;
+      const isNew = (serial: string | undefined): boolean => serial !== opened.serial;
       const watched = await worker.event<X509[]>("update", "watch", ({ result }) => isNew(result[0]?.serial));
       const sourced = await worker.event<X509>("update", "source", ({ result }) => isNew(result.serial));
       expect(watched.result).toMatchObject([{ id: task.spiffeId, hint: task.id, serial: sourced.result.serial }]);
-      expect((await worker.ask<X509>("source-svid", { source: "source" })).result).toEqual(sourced.result);
+      expect(await worker.get("source-svid", { source: "source" })).toEqual(sourced.result);
 
       expect((await worker.ask("jwt-validate", { socket, token: old.token, audience: "crm" })).code).toBe("InvalidArgument");
-      const { result: renewed } = await worker.ask<Jwt>("jwt", { socket, audience: "crm" });
+      const renewed = await worker.get<Jwt>("jwt", { socket, audience: "crm" });
       expect((await worker.ask("jwt-validate", { socket, token: renewed.token, audience: "crm" })).code).toBe("OK");
     });
 
     test("is refused once the task is closed, also on the open stream", async () => {
-      const { result: jwt } = await worker.ask<Jwt>("jwt", { socket, audience: "crm" });
+      const jwt = await worker.get<Jwt>("jwt", { socket, audience: "crm" });
       await world.brevet("task", "close", task.id);
       expect((await worker.event("lost", "watch")).code).toBe("PermissionDenied");
       expect((await worker.ask("x509", { socket: world.socket })).code).toBe("PermissionDenied");
@@ -106,21 +105,21 @@ describe.skipIf(go === null)(go === null ? "SKIPPED, not on this machine: go" : 
     for (let i = 0; i < 3; i++) tasks.push(await world.taskOf(worker, "gopher"));
     const ids = tasks.map(({ spiffeId: id, id: hint }) => ({ id, hint }));
 
-    const { result: all } = await worker.ask<X509[]>("x509", { socket: world.socket });
+    const all = await worker.get<X509[]>("x509", { socket: world.socket });
     expect(all.map(({ id, hint }) => ({ id, hint }))).toEqual(expect.arrayContaining(ids));
     expect(all).toHaveLength(tasks.length);
-    const { result: jwts } = await worker.ask<Jwt[]>("jwts", { socket: world.socket, audience: "crm" });
+    const jwts = await worker.get<Jwt[]>("jwts", { socket: world.socket, audience: "crm" });
     expect(jwts.map(({ id, hint }) => ({ id, hint }))).toEqual(expect.arrayContaining(ids));
     expect(jwts).toHaveLength(tasks.length);
 
     for (const { id: hint, spiffeId, endpoint } of tasks) {
-      expect((await worker.ask("x509", { socket: endpoint })).result).toMatchObject([{ id: spiffeId, hint }]);
-      expect((await worker.ask("jwt", { socket: endpoint, audience: "crm" })).result).toMatchObject({ id: spiffeId, hint });
-      expect((await worker.ask("jwt", { socket: world.socket, audience: "crm", spiffeId })).result).toMatchObject({ id: spiffeId, hint });
+      expect(await worker.get("x509", { socket: endpoint })).toMatchObject([{ id: spiffeId, hint }]);
+      expect(await worker.get("jwt", { socket: endpoint, audience: "crm" })).toMatchObject({ id: spiffeId, hint });
+      expect(await worker.get("jwt", { socket: world.socket, audience: "crm", spiffeId })).toMatchObject({ id: spiffeId, hint });
     }
 
     const [ended, ...left] = tasks;
-    await worker.ask("watch", { socket: world.socket, source: "several" });
+    await worker.get("watch", { socket: world.socket, source: "several" });
     await worker.event<X509[]>("update", "several", ({ result }) => result.length === tasks.length);
     await world.brevet("task", "abort", ended?.id ?? "", "--reason", "one of several");
     const remaining = await worker.event<X509[]>("update", "several", ({ result }) => result.length === left.length);
@@ -143,15 +142,15 @@ describe.skipIf(go === null)(go === null ? "SKIPPED, not on this machine: go" : 
     });
     const methods = [
       "FetchX509SVID", "FetchX509Bundles", "FetchJWTSVID", "FetchJWTBundles", "ValidateJWTSVID", "FetchWITSVID", "FetchWITBundles",
+      "Health",
     ];
 
     test.each(["", "false", "True", "1"])("is refused before anything with the security header %j", async (header) => {
-      const { result } = await client.ask("header", { socket: world.socket, header });
-      expect(result).toEqual(Object.fromEntries(methods.map((method) => [method, "InvalidArgument"])));
+      expect(await client.get("header", { socket: world.socket, header })).toEqual(Object.fromEntries(methods.map((method) => [method, "InvalidArgument"])));
     });
 
     test("learns that the WIT profile is not there", async () => {
-      expect((await client.ask("wit", { socket: world.socket })).result).toEqual({ svid: "Unimplemented", bundles: "Unimplemented" });
+      expect(await client.get("wit", { socket: world.socket })).toEqual({ svid: "Unimplemented", bundles: "Unimplemented" });
     });
 
     test("asks for health as every gRPC service has it", async () => {
@@ -162,11 +161,12 @@ describe.skipIf(go === null)(go === null ? "SKIPPED, not on this machine: go" : 
     });
 
     test("finds the services by reflection, in both versions", async () => {
-      const services = ["SpiffeWorkloadAPI", "brevet.v1.Agent", "brevet.v1.Feed", "brevet.v1.Tasks", "grpc.health.v1.Health"];
-      for (const order of ["reflection", "reflection-old"]) {
-        const { code, result } = await client.ask<string[]>(order, { socket: world.socket });
-        expect({ code, result }).toEqual({ code: "OK", result: expect.arrayContaining(services) });
-      }
+      const services = ["SpiffeWorkloadAPI", "brevet.v1.Agent", "brevet.v1.Feed", "brevet.v1.Tasks", "brevet.v1.Trust"];
+      const { socket } = world;
+      const found = await client.get<{ services: string[]; methods: string[] }>("reflection", { socket });
+      expect(found.services).toEqual(expect.arrayContaining(services));
+      expect(found.methods.sort()).toEqual(methods.filter((name) => name !== "Health").sort());
+      expect(await client.get("reflection-old", { socket })).toEqual(expect.arrayContaining(services));
     });
   });
 });

@@ -52,7 +52,7 @@ describe.skipIf(go === null || !openssl)(go === null || !openssl ? "SKIPPED, not
     task = await world.taskOf(agent, "gopher");
     bystander = await world.stranger(go as string);
     await world.taskOf(bystander, "gopher");
-    const { result } = await agent.ask<Raw>("x509-raw", { socket: task.endpoint });
+    const result = await agent.get<Raw>("x509-raw", { socket: task.endpoint });
     const [leaf = "", ...signing] = certificates(result.svid);
     writeFileSync(at("leaf.pem"), leaf);
     writeFileSync(at("signing.pem"), signing.join(""));
@@ -104,7 +104,7 @@ describe.skipIf(go === null || !openssl)(go === null || !openssl ? "SKIPPED, not
     await world.brevet("revoke", "--task", task.id, "--reason", "proof");
     let latest: Raw | undefined;
     await until("a CRL lists the certificate", async () => {
-      latest = (await bystander.ask<Raw>("x509-raw", { socket: world.socket })).result;
+      latest = await bystander.get<Raw>("x509-raw", { socket: world.socket });
       return latest.dead.includes(serial);
     });
     if (latest !== undefined) writeCrls(latest);

@@ -178,11 +178,19 @@ export class Stranger {
     return stranger;
   }
 
+  /** Its answer, whatever it is: `code` is the gRPC status, or says that no status came off the wire. */
   async ask<T = null>(order: string, fields: Readonly<Record<string, string>> = {}): Promise<Answer<T>> {
     const id = ++this.#last;
     const answered = this.#within(`an answer to ${order}`, new Promise<Line>((resolve) => this.#asked.set(id, resolve)));
     this.#child.stdin?.write(`${JSON.stringify({ id, do: order, ...fields })}\n`);
     return (await answered) as Answer<T>;
+  }
+
+  /** For what must succeed: its result. */
+  async get<T>(order: string, fields: Readonly<Record<string, string>> = {}): Promise<T> {
+    const { code, error, result } = await this.ask<T>(order, fields);
+    if (code !== "OK") throw new Error(`${order}: ${code}: ${error}`);
+    return result;
   }
 
   /** The next event of this name, also one that came before it was asked for. */

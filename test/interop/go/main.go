@@ -68,7 +68,7 @@ var handlers = map[string]func(context.Context, order) (any, error){
 	"header":         withHeader,
 	"health":         checkHealth,
 	"reflection":     listServices,
-	"reflection-old": listServicesAlpha,
+	"reflection-old": listServicesOld,
 }
 
 var output sync.Mutex

@@ -49,7 +49,7 @@ func reply(connection *tls.Conn) {
 		tell("refused", "", nil, err)
 		return
 	}
-	caller, err := spiffetls.PeerIDFromConn(connection)
+	caller, err := spiffetls.PeerIDFromConnectionState(connection.ConnectionState())
 	if err != nil {
 		tell("refused", "", nil, err)
 		return

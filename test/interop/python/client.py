@@ -93,9 +93,9 @@ def watch(client, order):
 def source(client, order):
     opened = X509Source(socket_path=order["socket"], timeout_in_seconds=deadline)
     opened.subscribe_for_updates(
-        lambda: say(event="update", of=order["source"], code="OK", result=describe(opened.svid)))
+        lambda: say(event="update", of=order["source"], code="OK", result=describe(opened.get_x509_context().default_svid)))
     kept.append(opened)
-    return describe(opened.svid)
+    return describe(opened.get_x509_context().default_svid)
 
 
 handlers = {
