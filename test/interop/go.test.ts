@@ -17,7 +17,7 @@ describe.skipIf(go === null)(go === null ? "SKIPPED, not on this machine: go" : 
   beforeAll(async () => {
     world = await World.start();
   });
-  afterAll(async () => await world.close());
+  afterAll(async () => await world?.close());
 
   const gopher = async (): Promise<Stranger> => await world.stranger(go as string);
 

@@ -30,7 +30,7 @@ describe.skipIf(go === null)(go === null ? "SKIPPED, not on this machine: go" : 
     task = await world.taskOf(agent, "gopher");
     await agent.get("source", { socket: task.endpoint, source: "agent" });
   });
-  afterAll(async () => await world.close());
+  afterAll(async () => await world?.close());
 
   test("a Go service and a Go agent know each other by SPIFFE ID", async () => {
     const store = await world.stranger(goService as string);

@@ -60,7 +60,7 @@ describe.skipIf(go === null || !openssl)(go === null || !openssl ? "SKIPPED, not
     writeCrls(result);
     serial = BigInt(`0x${new X509Certificate(leaf).serialNumber}`).toString(16);
   });
-  afterAll(async () => await world.close());
+  afterAll(async () => await world?.close());
 
   const writeCrls = ({ crls }: Raw): void => {
     writeFileSync(at("crls.pem"), crls.map((der) => pem("X509 CRL", Buffer.from(der, "base64"))).join(""));
@@ -130,7 +130,7 @@ describe.skipIf(!openssl)(openssl ? "a key store of `brevet svid x509`" : "SKIPP
     await world.text("run", "--agent", "shell", "--", ...fetch);
     [spiffeId = ""] = (await world.brevet<{ tasks: Task[] }>("task", "list", "--agent", "shell")).tasks.map((task) => task.spiffeId);
   });
-  afterAll(async () => await world.close());
+  afterAll(async () => await world?.close());
 
   test("opens in OpenSSL: the key, its certificate, and the authorities above it", () => {
     const inside = (...args: string[]): string =>

@@ -18,7 +18,7 @@ describe.skipIf(python === null)(python === null ? "SKIPPED, not on this machine
   beforeAll(async () => {
     world = await World.start();
   });
-  afterAll(async () => await world.close());
+  afterAll(async () => await world?.close());
 
   const places: readonly (readonly [string, (task: Task) => string])[] = [
     ["the common socket", () => world.socket],
