@@ -108,13 +108,20 @@ export class Issuer {
       return held.svid;
     }
     const flight = this.#flights.get(key);
-    if (flight) return flight;
-    const started = this.#newX509(holder, key);
+    if (flight) {
+      // it may have been recorded before what this caller already knows of: its SVID is looked at like any other
+      await flight;
+      return this.x509(holder);
+    }
+    const started = this.#newX509(holder);
     this.#flights.set(key, started);
     try {
-      return await started;
+      const svid = await started;
+      // forgotten meanwhile: good for this caller, who asked before, and for nobody after
+      if (this.#flights.get(key) === started) this.#held.set(key, { svid, instance: holder.kind === "task" ? holder.instance : holder.process });
+      return svid; // 6
     } finally {
-      this.#flights.delete(key);
+      if (this.#flights.get(key) === started) this.#flights.delete(key);
     }
   }
 
@@ -131,13 +138,14 @@ export class Issuer {
   /** Drops the SVIDs held for a task (or a service), keys and all. */
   forget(holderKey: string): void {
     this.#held.delete(holderKey);
+    this.#flights.delete(holderKey);
   }
 
   get held(): number {
     return this.#held.size;
   }
 
-  async #newX509(holder: Holder, key: string): Promise<X509Svid> {
+  async #newX509(holder: Holder): Promise<X509Svid> {
     const serial = newSerial();
     const { granted, binding, spiffeId } = await this.#record(holder, "x509", serial.toString("hex"), []); // 1-4
     const issued = issueX509({ // 5
@@ -145,12 +153,10 @@ export class Issuer {
       notBefore: new Date(granted.issuedAt.getTime() - backdateMs), notAfter: granted.expiresAt,
     });
     const life = granted.expiresAt.getTime() - granted.issuedAt.getTime();
-    const svid: X509Svid = {
+    return {
       spiffeId, hint: hintOf(holder), epoch: granted.epoch, chain: issued.chain, key: issued.key,
       renewAt: performance.now() + life * (0.45 + Math.random() * 0.1),
     };
-    this.#held.set(key, { svid, instance: holder.kind === "task" ? holder.instance : holder.process });
-    return svid; // 6
   }
 
   async #stillGood(holder: Holder, held: Held): Promise<boolean> {

@@ -98,8 +98,8 @@ export class Ledger {
   }
 
   /** As a second broker has one. */
-  anotherStore(poolSize = 12): Store {
-    const store = new Store({ app: { connectionString: this.url, options: "-c role=brevet_app" }, log: () => {}, poolSize });
+  anotherStore(poolSize = 12, url = this.url): Store {
+    const store = new Store({ app: { connectionString: url, options: "-c role=brevet_app" }, log: () => {}, poolSize });
     this.#undo.push(() => store.close());
     return store;
   }
