@@ -4,7 +4,7 @@
 // What the commands do with a broker is cli-broker.test.ts's business.
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CommanderError } from "commander";
@@ -13,6 +13,7 @@ import { afterAll, describe, expect, test } from "vitest";
 import { failureText } from "../src/cli/failure.ts";
 import { duration, pair, pairsOf, since } from "../src/cli/options.ts";
 import { fields, jsonText, painter, plain, relative, safe, short, table, when, yamlText } from "../src/cli/output.ts";
+import { writePrivate } from "../src/cli/private-file.ts";
 import { descendants, endTree } from "../src/cli/process-tree.ts";
 import { commandsOf, program } from "../src/cli/program.ts";
 import { about, taskRef } from "../src/cli/target.ts";
@@ -286,12 +287,29 @@ function stateOf(pid: number): string {
   }
 }
 
+describe("a secret's file", () => {
+  const at = (name: string): string => join(folder, name);
+
+  test("is for nobody else, and holds nothing of what was there before", () => {
+    writeFileSync(at("old"), "something longer that stood there before", { mode: 0o644 });
+    for (const name of ["old", "new"]) {
+      writePrivate(at(name), "secret");
+      expect([statSync(at(name)).mode & 0o777, readFileSync(at(name), "utf8")]).toEqual([0o600, "secret"]);
+    }
+  });
+
+  test("is never reached over a link, and is never a device", () => {
+    symlinkSync(at("new"), at("link"));
+    for (const name of [at("link"), "/dev/null", at("none/file"), folder]) expect(() => writePrivate(name, "secret"), name).toThrow(/cannot be written/);
+  });
+});
+
 describe("a tree of processes", () => {
   test("ends whole: those who ignore SIGTERM, the stopped, and their children", async () => {
     const stubborn = `trap "" TERM; sleep 300 & while :; do wait; done`;
     const root = spawn("sh", ["-c", `sleep 300 & sh -c '${stubborn}' & sh -c 'kill -STOP $$' & echo ready; wait; wait; wait; read x`], { stdio: ["pipe", "pipe", "ignore"] });
     await once(root.stdout, "data");
-    await expect.poll(() => descendants(root.pid ?? 0).length).toBe(4);
+    await expect.poll(() => descendants(root.pid ?? 0).length, { timeout: 20_000 }).toBe(4);
     const all = descendants(root.pid ?? 0);
     await endTree(root.pid ?? 0, 300);
     expect(descendants(root.pid ?? 0)).toEqual([]);

@@ -74,7 +74,7 @@ function adminModeCheck(path: string): Check {
 function brokerChecks({ info, error }: Asked): Check[] {
   if (info === undefined) return [fail("broker", error ?? "no answer", "see the broker's log")];
   const parts = info.parts.map((part) =>
-    part.ready ? ok(part.name, part.detail || "ready") : fail(part.name, part.detail || "not ready", "see the broker's log"));
+    part.ready ? ok(`broker's ${part.name}`, part.detail || "ready") : fail(`broker's ${part.name}`, part.detail || "not ready", "see the broker's log"));
   const about = `${info.version}, pid ${info.pid}, trust domain ${info.trustDomain}, PostgreSQL ${info.postgresVersion}`;
   return [info.ready ? ok("broker", about) : fail("broker", `not ready: ${about}`, "see the parts below that are not ready"), ...parts];
 }

@@ -37,6 +37,8 @@ export function painter(stream: { isTTY?: boolean } = process.stdout, env = proc
   return (style, text) => (coloured ? `\u001b[${styles[style]}m${text}\u001b[0m` : text);
 }
 
+/** Columns and fields whose value is one of ours. */
+const stated: ReadonlySet<string> = new Set(["state", "was", "outcome", "result", "verdict"]);
 const stateStyles: Readonly<Record<string, Style>> = {
   active: "green", ready: "yellow", closed: "dim", aborted: "red", expired: "dim",
   granted: "green", denied: "red", accepted: "green", refused: "red", ok: "green", warn: "yellow", fail: "red",
@@ -152,7 +154,7 @@ export function table<Row>(rows: readonly Row[], columns: readonly Column<Row>[]
   const pad = (text: string, i: number): string =>
     i === columns.length - 1 ? text : text + " ".repeat((widths[i] ?? 0) - width(text) + 2);
   const header = columns.map(([text], i) => paint("dim", pad(text.toUpperCase(), i))).join("").trimEnd();
-  return [header, ...cells.map((line) => line.map((text, i) => paintState(paint, text, pad(text, i))).join(""))].join("\n");
+  return [header, ...cells.map((line) => line.map((text, i) => paintState(paint, columns[i]?.[0] ?? "", pad(text, i))).join(""))].join("\n");
 }
 
 /** `name  value` lines; what is empty is left out. */
@@ -161,7 +163,7 @@ export function fields(pairs: readonly (readonly [name: string, value: string])[
   const widest = Math.max(0, ...shown.map(([name]) => name.length));
   const paint = painter();
   return shown
-    .map(([name, value]) => `${paint("dim", name.padEnd(widest + 2))}${paintState(paint, value, safe(value))}`)
+    .map(([name, value]) => `${paint("dim", name.padEnd(widest + 2))}${paintState(paint, name, safe(value))}`)
     .join("\n");
 }
 
@@ -169,8 +171,9 @@ export function pairs(map: Readonly<Record<string, string>>): string {
   return Object.entries(map).map(([key, value]) => `${key}=${value}`).join(" ");
 }
 
-function paintState(paint: ReturnType<typeof painter>, text: string, shown: string): string {
-  const style = Object.hasOwn(stateStyles, text) ? stateStyles[text] : undefined;
+function paintState(paint: ReturnType<typeof painter>, name: string, shown: string): string {
+  const state = shown.trimEnd();
+  const style = stated.has(name) && Object.hasOwn(stateStyles, state) ? stateStyles[state] : undefined;
   return style ? paint(style, shown) : shown;
 }
 

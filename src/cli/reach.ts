@@ -94,7 +94,7 @@ const meaning: Readonly<Record<string, string>> = {
 function unreachable(tried: readonly (readonly [path: string, answer: string])[]): BrevetError {
   const list = tried.map(([path, answer]) => `${path} (${meaning[answer] ?? answer})`).join(" and ");
   if (tried.every(([, answer]) => answer === "EACCES")) {
-    return new BrevetError("DENIED_ROLE", `broker: tried ${list}`);
+    return new BrevetError("DENIED_ROLE", `broker: only administrators may ask this: tried ${list}`);
   }
   const dataDir = process.env["BREVET_DATA_DIR"];
   const start = `${dataDir ? `BREVET_DATA_DIR=${dataDir} ` : ""}brevet broker`;

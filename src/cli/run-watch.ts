@@ -16,7 +16,7 @@ const lookEveryMs = 100;
 const askEveryMs = 10_000;
 
 type Brokers = { readonly opener: Connection; readonly caller: Connection };
-type Claim = { readonly task: string; readonly ticket: string; readonly pid: number };
+type Claim = { readonly task: string; readonly ticket: string; readonly pid: number; readonly supervised: boolean };
 
 /** How the task ended, in words; undefined when `signal` aborted first. */
 export async function taskEnd({ opener, caller }: Brokers, claim: Claim, signal: AbortSignal): Promise<string | undefined> {

@@ -12,6 +12,7 @@ import { Option } from "commander";
 import type { Command } from "commander";
 import type { Connection } from "../client/connect.ts";
 import { BrevetError, asBrevetError } from "../errors.ts";
+import type { ErrorCode } from "../errors.ts";
 import type { Task__Output } from "../generated/brevet/v1/Task.ts";
 import { terminalStates } from "../identity/task.ts";
 import type { TaskState } from "../identity/task.ts";
@@ -63,26 +64,26 @@ type Target = Pick<Task__Output, "id" | "ticket" | "endpoint">;
 async function run(options: Run): Promise<number> {
   const [{ setChildSubreaper }, { taskEnd }] = await Promise.all([import("../kernel.ts"), import("./run-watch.ts")]);
   setChildSubreaper();
+  using signals = new Signals();
   const task = await findOrOpen(options);
   const endpoint = task.endpoint || (await endpointOf(task.id));
   const child = spawnStopped(options.argv, { SPIFFE_ENDPOINT_SOCKET: endpoint, BREVET_TASK_ID: task.id });
   const ended = exitOf(child);
   if (child.pid === undefined) return await notStarted(options, task, await ended);
-  const forwarded = forwardSignals(child);
-  try {
-    const refusal = await bind(options, task, endpoint, child.pid).catch((error: unknown) => asBrevetError(error));
-    if (refusal === undefined) return await together(options, { task, child, ended, taskEnd });
-    child.kill("SIGKILL");
-    const exit = await ended;
-    // A command may be over before it could be stopped: then it needed no task, and says itself how it went.
-    const over = exit.signal !== "SIGKILL";
-    await end(options, task.id, over ? exit : { ...exit, failure: "claim refused" });
-    if (!over) throw refusal;
-    return codeOf(exit);
-  } finally {
-    forwarded();
-  }
+  signals.goTo(child);
+  const refusal = await bind(options, task, endpoint, child.pid).catch((error: unknown) => asBrevetError(error));
+  if (refusal === undefined) return await together(options, { task, child, ended, taskEnd });
+  child.kill("SIGKILL");
+  const exit = await ended;
+  // A command may be over before it could be stopped: then it needed no task, and says itself how it went.
+  const over = exit.signal !== "SIGKILL" && processGone.has(refusal.code);
+  await end(options, task.id, over ? exit : { ...exit, failure: "claim refused" });
+  if (!over) throw refusal;
+  return codeOf(exit);
 }
+
+/** How a claim is refused for a process that is there no more. */
+const processGone: ReadonlySet<ErrorCode> = new Set(["DENIED_ROLE", "DENIED_UNATTESTED", "DENIED_INSTANCE_CHANGED"]);
 
 /** Exit codes as a shell's. */
 async function notStarted(options: Run, task: Target, exit: Exit): Promise<number> {
@@ -105,7 +106,7 @@ type Bound = {
 async function together(options: Run, { task, child, ended, taskEnd }: Bound): Promise<number> {
   const watching = new AbortController();
   const graceMs = options.flags.grace * 1000;
-  const claim = { task: task.id, ticket: options.ticket || task.ticket, pid: child.pid ?? 0 };
+  const claim = { task: task.id, ticket: options.ticket || task.ticket, pid: child.pid ?? 0, supervised: true };
   const taskEnded = taskEnd(options, claim, watching.signal).then(async (why) => {
     if (why === undefined) return;
     process.stderr.write(`brevet: task ${task.id} ${safe(why)}: ending the command\n`);
@@ -198,14 +199,28 @@ async function end({ opener, open, caller }: Run, task: string, { code, signal, 
 const forwardedSignals = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGWINCH"] as const;
 const fromTerminal: ReadonlySet<NodeJS.Signals> = new Set(["SIGINT", "SIGQUIT", "SIGWINCH"]);
 
-/** What a terminal sends reaches its whole foreground group, the command too: once is enough. */
-function forwardSignals(child: ChildProcess): () => void {
-  const forward = (signal: NodeJS.Signals): void => {
-    if (!(fromTerminal.has(signal) && inForeground())) child.kill(signal);
-  };
-  for (const signal of forwardedSignals) process.on(signal, forward);
-  return () => {
-    for (const signal of forwardedSignals) process.off(signal, forward);
+/** The signals that this process gets are the command's; those from before it is there wait for it. */
+class Signals implements Disposable {
+  readonly #early: NodeJS.Signals[] = [];
+  #child: ChildProcess | undefined;
+
+  constructor() {
+    for (const signal of forwardedSignals) process.on(signal, this.#forward);
+  }
+
+  goTo(child: ChildProcess): void {
+    this.#child = child;
+    for (const signal of this.#early) child.kill(signal);
+  }
+
+  [Symbol.dispose](): void {
+    for (const signal of forwardedSignals) process.off(signal, this.#forward);
+  }
+
+  /** What a terminal sends reaches its whole foreground group, the command too: once is enough. */
+  readonly #forward = (signal: NodeJS.Signals): void => {
+    if (this.#child === undefined) this.#early.push(signal);
+    else if (!(fromTerminal.has(signal) && inForeground())) this.#child.kill(signal);
   };
 }
 

@@ -5,7 +5,7 @@
 // Workload API sections 5.2.1 and 6.2.1.
 // Who gets which SVID is the broker's business; the key store's bytes, p12.ts's.
 import { randomBytes } from "node:crypto";
-import { closeSync, existsSync, ftruncateSync, mkdirSync, statSync, writeSync } from "node:fs";
+import { existsSync, mkdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { Option } from "commander";
 import type { Command } from "commander";
@@ -16,9 +16,9 @@ import type { X509SVIDResponse__Output } from "../generated/X509SVIDResponse.ts"
 import { answering, collect, duration, group, readInput, usageError, wholeNumber } from "./options.ts";
 import type { Common } from "./options.ts";
 import { print, safe, table, when, writeLine } from "./output.ts";
+import { writePrivate } from "./private-file.ts";
 import { asAdmin, asCaller } from "./reach.ts";
 import { about, taskRef } from "./target.ts";
-import { openPrivate } from "./task.ts";
 
 export function addSvid(program: Command): void {
   const svid = group(program, "svid", { summary: "Fetch SVIDs, and list those issued", example: "brevet svid list --live" });
@@ -96,17 +96,6 @@ async function writeKeyStore(flags: X509Flags, file: string, svid: X509SVID__Out
   const passwordFile = given === undefined ? [writePrivate(`${file}.password`, `${password}\n`)] : [];
   const store = { name: svid.hint || svid.spiffeId, key: svid.x509SvidKey, chain: splitDer(svid.x509Svid), authorities: splitDer(svid.bundle) };
   return [writePrivate(file, writeP12(store, password)), ...passwordFile];
-}
-
-function writePrivate(file: string, content: string | Buffer): string {
-  const fd = openPrivate(file);
-  try {
-    ftruncateSync(fd);
-    writeSync(fd, typeof content === "string" ? Buffer.from(content) : content);
-    return file;
-  } finally {
-    closeSync(fd);
-  }
 }
 
 export function pem(label: string, der: Buffer): string {

@@ -2,7 +2,7 @@
 // Each command is one call: the broker decides, also who may see what. A ticket is printed once and
 // only where it was asked for, or written to a file that nobody else may read.
 // Which words name a task is target.ts's business; claiming for a command that is started, run.ts's.
-import { closeSync, fchmodSync, ftruncateSync, openSync, writeSync } from "node:fs";
+import { closeSync } from "node:fs";
 import { Option } from "commander";
 import type { Command } from "commander";
 import type { Connection } from "../client/connect.ts";
@@ -12,6 +12,7 @@ import { binds, scopes, taskStates } from "../identity/task.ts";
 import { answering, duration, group, pair, pairsOf, pid, readInput, usageError, wholeNumber, collect } from "./options.ts";
 import type { Common } from "./options.ts";
 import { fields, pairs, painter, print, printNext, safe, short, table, when } from "./output.ts";
+import { fillPrivate, openPrivate } from "./private-file.ts";
 import { asCaller, asOpener } from "./reach.ts";
 import { about, claimRemedy, taskRef } from "./target.ts";
 
@@ -99,23 +100,11 @@ async function withTicketFile(file: string | undefined, use: (keep: (task: Task_
   const fd = openPrivate(file);
   try {
     await use((opened) => {
-      ftruncateSync(fd);
-      writeSync(fd, `${opened.ticket}\n`, 0);
+      fillPrivate(fd, `${opened.ticket}\n`);
       return { ...opened, ticket: "" };
     });
   } finally {
     closeSync(fd);
-  }
-}
-
-/** A file of mode 0600, also if it was there before with another. */
-export function openPrivate(file: string): number {
-  try {
-    const fd = openSync(file, "a+", 0o600);
-    fchmodSync(fd, 0o600);
-    return fd;
-  } catch (error) {
-    throw usageError(`${file}: cannot be written (${(error as NodeJS.ErrnoException).code ?? "error"})`);
   }
 }
 
@@ -249,7 +238,7 @@ function taskTable(tasks: readonly Task__Output[]): string {
   ], "no tasks");
 }
 
-export function taskText(t: Task__Output): string {
+function taskText(t: Task__Output): string {
   const instance = t.instance ? `pid ${t.instance.pid}, uid ${t.instance.uid}, gid ${t.instance.gid} ${t.instance.path}` : "";
   return fields([
     ["task", t.id], ["agent", t.agent], ["owner", t.owner], ["state", t.state], ["epoch", String(t.epoch)],
