@@ -74,12 +74,13 @@ function watchNoise(session: ServerHttp2Session): void {
 }
 
 /** Before anything else: a request forged through a browser or a proxy has no such header. */
-function refuse(headers: IncomingHttpHeaders, { isMethod }: SessionOptions): BrevetError | undefined {
+function refuse(headers: IncomingHttpHeaders, { isMethod, metadataBytes }: SessionOptions): BrevetError | undefined {
   // anything but gRPC is answered 415 by grpc-js
   if (headers["content-type"]?.startsWith("application/grpc") !== true) return undefined;
   if (headers["workload.spiffe.io"] !== "true") {
     return new BrevetError("SECURITY_HEADER_MISSING", "metadata workload.spiffe.io: true is required, exactly once (SPIFFE Workload Endpoint, section 3)");
   }
+  if (sizeOf(headers) > metadataBytes) return invalid([{ field: "metadata", description: `at most ${metadataBytes} bytes (limits.metadataBytes)` }]);
   if (!isMethod(String(headers[":path"]))) return new BrevetError("UNIMPLEMENTED", "there is no such method on this socket");
   if ((headers["grpc-encoding"] ?? "identity") !== "identity") return new BrevetError("UNIMPLEMENTED", "grpc-encoding: only identity is accepted");
   const timeout = headers["grpc-timeout"];
@@ -87,6 +88,11 @@ function refuse(headers: IncomingHttpHeaders, { isMethod }: SessionOptions): Bre
     return invalid([{ field: "grpc-timeout", description: "must be 1 to 8 digits and one of H, M, S, m, u, n" }]);
   }
   return undefined;
+}
+
+/** As HTTP/2 counts it. The setting alone holds only from when the other side has acknowledged it. */
+function sizeOf(headers: IncomingHttpHeaders): number {
+  return Object.entries(headers).reduce((sum, [name, value]) => sum + name.length + String(value).length + 32, 0);
 }
 
 function answer(stream: ServerHttp2Stream, error: BrevetError): void {
