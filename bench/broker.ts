@@ -19,6 +19,7 @@ import { withFiles } from "./worker.ts";
 
 const program = fileURLToPath(new URL("../../bin/brevet.js", import.meta.url));
 const startMs = 30_000;
+const lifted = { BREVET_LIMITS_PER_UID_FETCHES_PER_SECOND: "0", BREVET_LIMITS_PER_UID_CONNECTIONS: "0" };
 
 export const agent = "bench";
 const catalog = `
@@ -34,7 +35,8 @@ agents:
 `;
 
 export type BrokerOptions = {
-  readonly env?: Readonly<Record<string, string>>;
+  /** Without the limits of each user: all load here is one user's. */
+  readonly lifted?: boolean;
   /** A database and keys of another broker, instead of its own. */
   readonly shares?: Broker;
 };
@@ -68,7 +70,7 @@ export class Broker {
     const env = {
       PATH: process.env["PATH"], HOME: process.env["HOME"], NODE_OPTIONS: process.env["BENCH_BROKER_NODE_OPTIONS"],
       BREVET_DATA_DIR: dataDir, BREVET_LISTEN_HTTP: "off", BREVET_LOG_LEVEL: "error",
-      BREVET_LIMITS_PER_UID_FETCHES_PER_SECOND: "0", BREVET_LIMITS_PER_UID_CONNECTIONS: "0", ...shared, ...options.env,
+      ...(options.lifted ? lifted : {}), ...shared,
     };
     const child = spawn("/bin/sh", ["-c", withFiles, process.execPath, program, "broker"], { env, stdio: ["ignore", "pipe", "inherit"] });
     const broker = new Broker(dataDir, child);

@@ -90,6 +90,21 @@ export const jobs = {
     return counts.reduce((sum, n) => sum + n, 0);
   },
 
+  /** Asks until it is served, from a moment on; answers when that was. */
+  async callUntilServed({ socket, method, request, notBefore, ms }: Omit<CallLoad, "callers"> & { notBefore: number }): Promise<number> {
+    const message = prefixed(Buffer.from(request, "base64"));
+    const wire = await Wire.connect(socket, method);
+    for (const deadline = now() + ms; now() < deadline; ) {
+      const asked = now();
+      if ((await unaryAnswer(wire, message)) && asked >= notBefore) {
+        wire.close();
+        return now();
+      }
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    throw new Error(`not served within ${ms} ms`);
+  },
+
   /** Opens a stream that may wait long for its first message. Answers when the connection stands. */
   async wait({ socket, method }: { socket: string; method: string }): Promise<void> {
     const wire = await Wire.connect(socket, method);

@@ -90,6 +90,20 @@ export const jobs = {
     return rate;
   },
 
+  /** When the database first serves a new connection, from a moment on. */
+  async untilDatabaseAnswers({ app, notBefore, ms }: { app: Database; notBefore: number; ms: number }): Promise<number> {
+    for (const deadline = now() + ms; now() < deadline; ) {
+      const store = new Store({ app, log: () => undefined, poolSize: 1 });
+      const asked = now();
+      const answered = await store.query({ name: "bench_alive", text: "select 1" }).then(() => true, () => false);
+      const at = now();
+      await store.close();
+      if (answered && asked >= notBefore) return at;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    throw new Error(`the database did not answer within ${ms} ms`);
+  },
+
   /** The RPC library alone, on its own socket, as long as this process lives. */
   async serveBare({ socket }: { socket: string }): Promise<void> {
     await serveBare(socket);

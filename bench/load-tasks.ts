@@ -29,7 +29,7 @@ export const jobs = {
   /** Opens tasks; answers with their IDs. */
   async openTasks({ socket, callers, count }: { socket: string; callers: number; count: number }): Promise<Rate & { tasks: string[] }> {
     const tasks: string[] = [];
-    const rate = await share(Array.from({ length: count }), socket, callers, async (connection) => {
+    const rate = await share(Array.from({ length: count }, (_, i) => i), socket, callers, async (connection) => {
       const task = await connection.tasks.open({ agent, ttlSeconds: 3600, context: { user: "alice" }, idempotencyKey: randomUUID() });
       tasks.push(task.id);
     });

@@ -44,7 +44,7 @@ async function commitMs(broker: Broker): Promise<{ what: string; value: number }
 }
 
 async function toVerifiers(): Promise<Figure[]> {
-  await using broker = await Broker.start();
+  await using broker = await Broker.start({ lifted: true });
   await using listeners = new Workers(listenerProcesses);
   await using holder = new Worker();
   await listeners.each("follow", () => ({ socket: broker.workload, followers: followersEach }));
@@ -100,10 +100,10 @@ async function fromExit(): Promise<Figure[]> {
 }
 
 async function whileFlooded(): Promise<Figure[]> {
-  await using first = await Broker.start();
-  await using second = await Broker.start({ shares: first });
-  await using third = await Broker.start({ shares: first });
-  await using fourth = await Broker.start({ shares: first });
+  await using first = await Broker.start({ lifted: true });
+  await using second = await Broker.start({ lifted: true, shares: first });
+  await using third = await Broker.start({ lifted: true, shares: first });
+  await using fourth = await Broker.start({ lifted: true, shares: first });
   const brokers = [first, second, third, fourth];
   await using worker = new Worker();
   const samples: number[] = [];

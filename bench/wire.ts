@@ -66,8 +66,19 @@ export class Wire {
   #received = 0;
   #closed = false;
 
-  /** Resolves when the connection stands; what is sent then goes out with the first call. */
-  static connect(socketPath: string, method: string): Promise<Wire> {
+  /** Resolves when the connection stands; one that the listener has no room for just now is tried again. */
+  static async connect(socketPath: string, method: string): Promise<Wire> {
+    for (let tries = 0; ; tries++) {
+      try {
+        return await Wire.#connectOnce(socketPath, method);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== "EAGAIN" || tries === 1000) throw error;
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+    }
+  }
+
+  static #connectOnce(socketPath: string, method: string): Promise<Wire> {
     return new Promise((resolve, reject) => {
       const socket = net.connect(socketPath);
       socket.once("error", reject);

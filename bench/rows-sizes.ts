@@ -1,0 +1,133 @@
+// What do size and idleness cost?
+// Memory for many open streams, the end of a task with many SVIDs and the list that follows it, and a
+// broker that nobody asks anything. Memory and processor time are the kernel's figures of the process.
+import { join } from "node:path";
+import { Broker } from "./broker.ts";
+import { shown, spread } from "./figures.ts";
+import type { Figure, Row } from "./figures.ts";
+import { ownerOf } from "./machine.ts";
+import { Worker, Workers, now } from "./worker.ts";
+
+const streams = 10_000;
+const manySvids = 10_000;
+const listEntries = 100_000;
+const settleMs = 2000;
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+async function memory(connections: number, atMost: number): Promise<Figure> {
+  await using broker = await Broker.start({ lifted: true });
+  const before = broker.memoryMb;
+  const processes = 2;
+  await using workers = new Workers(processes, { manyFiles: true });
+  const tasks = await Promise.all(workers.all.map(() => broker.open()));
+  await workers.each("claimTasks", (i) => ({ socket: broker.workload, tasks: [tasks[i]?.id ?? ""] }));
+  await workers.each("hold", () => ({ sockets: [broker.workload], streams: streams / processes, connections: connections / processes }));
+  await pause(settleMs);
+  return {
+    what: `${connections} connections`, unit: "MB", target: { atMost }, value: broker.memoryMb,
+    detail: `${(((broker.memoryMb - before) * 1024) / streams).toFixed(1)} KiB a stream`, limit: { what: "the broker at its start", value: before },
+  };
+}
+
+/** Rows as issuing leaves them, without their signatures: SVIDs of one task, alive. */
+function seed(kind: "x509" | "jwt"): { name: string; text: string } {
+  return {
+    name: `bench_seed_${kind}`,
+    text: `insert into brevet.svids (kind, serial, task, epoch, instance, authority, audiences, issued_at, expires_at)
+      select '${kind}', encode(sha256(convert_to($1::text || n, 'UTF8')), 'hex')::varchar(32), t.id, t.epoch, t.instance, a.id, '{}', clock_timestamp(),
+        clock_timestamp() + interval '5 minutes' from brevet.tasks t, generate_series($2::int, $3::int) n,
+        (select id from brevet.authorities where use = '${kind}' and state = 'active') a where t.id = $1::uuid`,
+  };
+}
+
+async function manyAlive(): Promise<Figure[]> {
+  await using broker = await Broker.start();
+  await using worker = new Worker();
+  const samples: number[] = [];
+  const single: number[] = [];
+  for (let i = 0; i < 16; i++) {
+    const { id } = await broker.open();
+    await worker.do("claimTasks", { socket: broker.workload, tasks: [id] });
+    if (i % 2 === 0) await broker.database.query(seed("jwt"), [id, 1, manySvids]);
+    await pause(100);
+    const called = now();
+    await broker.connection.tasks.close({ task: id });
+    (i % 2 === 0 ? samples : single).push(now() - called);
+  }
+  const limit = { what: "of a task without SVIDs", value: spread(single).p50 };
+  return [{ what: "Close, p50", unit: "ms", target: { atMost: 10 }, value: spread(samples).p50, detail: shown(samples), limit }];
+}
+
+/** The broker's longest pause is what a caller that asks all the time sees; the same without a list is the machine's. */
+async function longList(): Promise<Figure[]> {
+  await using broker = await Broker.start({ lifted: true });
+  await using worker = new Worker();
+  await using prober = new Worker();
+  const probe = { socket: broker.workload, method: "/grpc.health.v1.Health/Check", request: "", everyMs: 2 };
+  const { id } = await broker.open();
+  await worker.do("claimTasks", { socket: broker.workload, tasks: [id] });
+  for (let n = 0; n < listEntries; n += manySvids) await broker.database.query(seed("x509"), [id, n + 1, n + manySvids]);
+  const quiet = await prober.do("probe", { ...probe, ms: 2000 });
+  const probing = prober.do("probe", { ...probe, ms: 4000 });
+  await pause(200);
+  const called = now();
+  await broker.connection.tasks.close({ task: id });
+  const bytes = await listOf(broker, listEntries * 20);
+  const published = now() - called;
+  const busy = await probing;
+  await using builder = new Worker();
+  const built = await builder.do("buildCrl", { app: ownerOf(broker), kekFile: join(broker.dataDir, "keys", "kek"), entries: listEntries, times: 5 });
+  return [
+    { what: "build and sign, p50", unit: "ms", target: { atMost: 500 }, value: spread(built).p50, detail: shown(built) },
+    {
+      what: "longest wait of a caller meanwhile", unit: "ms", target: { atMost: 20 }, value: spread(busy).max, limit: { what: "without a list", value: spread(quiet).max },
+      detail: `${shown(busy)}; published ${published.toFixed(0)} ms after Close was called, ${Math.round(bytes / 1024)} KiB`,
+    },
+  ];
+}
+
+/** Waits for a CRL of at least so many bytes. */
+async function listOf(broker: Broker, atLeast: number): Promise<number> {
+  for (const deadline = now() + 20_000; now() < deadline; await pause(20)) {
+    const [row] = await broker.database.query({ name: "bench_crl", text: "select max(octet_length(crl)) as n from brevet.authorities" });
+    if (Number(row?.["n"]) >= atLeast) return Number(row?.["n"]);
+  }
+  throw new Error("the list was not published in time");
+}
+
+async function idle(): Promise<Figure[]> {
+  const seconds = 10;
+  await using broker = await Broker.start();
+  const read = { name: "bench_idle", text: `select xact_commit + xact_rollback as n, (select coalesce(sum(seq_scan), 0) from pg_stat_user_tables) as scans
+    from pg_stat_database where datname = current_database()` };
+  await pause(3000); // what a start leaves to do
+  await broker.database.query(read);
+  await pause(1500); // our own statement, counted late
+  const [before] = await broker.database.query(read);
+  const cpu = broker.cpuSeconds;
+  await pause(seconds * 1000);
+  const used = broker.cpuSeconds - cpu;
+  const [after] = await broker.database.query(read);
+  const grown = (name: string): number => Number(after?.[name]) - Number(before?.[name]);
+  return [
+    { what: "statements", unit: "/s", target: { atMost: 1 }, value: Math.max(0, grown("n") - 1) / seconds },
+    { what: "table scans", unit: "/s", target: { atMost: 0 }, value: grown("scans") / seconds },
+    { what: "memory of the broker", unit: "MB", target: { atMost: 150 }, value: broker.memoryMb },
+    { what: "processor, with PostgreSQL", unit: "%", target: { atMost: 1 }, value: (used / seconds) * 100 },
+  ];
+}
+
+export const rows: readonly Row[] = [
+  {
+    name: "memory", what: `${streams} open workload streams`, anchor: "SPIRE's agent 330 MB on 16 connections; bare grpc-js 178 MB and 370 MB", lifted: true,
+    async measure() {
+      return [await memory(100, 300), await memory(streams, 550)];
+    },
+  },
+  { name: "crl", what: `a CRL of ${listEntries} entries`, anchor: "", lifted: true, measure: longList },
+  { name: "many-svids", what: `a task with ${manySvids} live SVIDs ended`, anchor: "", lifted: false, measure: manyAlive },
+  { name: "idle", what: "a broker that nobody asks anything", anchor: "SPIRE 8.3 statements/s, 150 MB in two daemons", lifted: false, measure: idle },
+];
