@@ -1,4 +1,4 @@
-// Do the README's tutorials work as they stand?
+// Do the README's tutorials work as they stand, and is the reference whole?
 // Every fenced block of its section "Tutorials" is taken out and used in order: a program is written to
 // the file that its first line names, commands run in a shell (those "in a terminal of its own" stay
 // running), and a text is what the commands before it print, line by line; IDs, times and numbers of
@@ -11,6 +11,9 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, expect, test } from "vitest";
+import { commandsOf, program } from "../src/cli/program.ts";
+import { errorCodes } from "../src/errors.ts";
+import { selectorKeys } from "../src/identity/selectors.ts";
 
 const root = new URL("..", import.meta.url).pathname;
 const home = mkdtempSync(join(tmpdir(), "btut-"));
@@ -124,3 +127,17 @@ test("the agent was told of the change and of the end, and the orchestrator went
   await expect.poll(() => orchestrator?.child.exitCode, { timeout: patienceMs }).toBe(0);
   expect(linesOf(orchestrator?.printed() ?? "")).toEqual(["hello researcher", "epoch 2", "over: DENIED_TASK_ENDED"]);
 }, 60_000);
+
+test("the reference names every command, error and selector, and none that there is not", () => {
+  const reference = readFileSync(join(root, "docs/reference.md"), "utf8");
+  const rows = (heading: string): string[] => {
+    const section = reference.slice(reference.indexOf(`\n## ${heading}\n`)).slice(1).split("\n## ")[0] ?? "";
+    return [...section.matchAll(/^\| (`[^|]*`) \|/gm)].flatMap(([, cell = ""]) => [...cell.matchAll(/`([^`]+)`/g)].map(([, word = ""]) => word));
+  };
+  const commands = commandsOf(program(() => {
+    throw new Error("nothing is parsed here");
+  })).filter(([command]) => command.commands.length === 0).map(([, path]) => path);
+  expect(rows("Commands").sort()).toEqual(commands.sort());
+  expect(rows("Errors").sort()).toEqual(Object.keys(errorCodes).sort());
+  expect(rows("Catalog")).toEqual(expect.arrayContaining([...selectorKeys]));
+});
