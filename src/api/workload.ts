@@ -35,6 +35,7 @@ export type WorkloadParts = {
 const mostAudiences = 4;
 const mostAudienceLength = 256;
 const mostCrlBytes = 64 * 1024;
+const mostUnread = 16;
 const paceMs = 100;
 const retryMs = 1000;
 const crlPaceMs = 60_000;
@@ -273,6 +274,11 @@ class X509Stream {
   }
 
   #send(svids: X509Svid[]): void {
+    // whoever does not read is not written to for ever
+    if (this.#stream.writableLength > mostUnread) {
+      this.#fail(new BrevetError("RATE_LIMITED", "the stream's messages are not read"));
+      return;
+    }
     const bundle = this.#parts.trust.published.x509;
     this.#sent = svids;
     this.#sentAt = performance.now();

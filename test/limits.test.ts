@@ -1,0 +1,187 @@
+// How much can one user take from the others?
+// Calls, connections and streams beyond a user's share are refused as the configuration says, a share of
+// 0 is no limit, and whatever one user does, another's fetches and the administrator's calls succeed;
+// when it is over the broker holds no more files than before.
+// What a single connection can do is wire.test.ts's.
+import { readdirSync } from "node:fs";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { describeConfig } from "../src/config.ts";
+import { services } from "../src/proto.ts";
+import { agentUid, ownUid } from "./support/agent.ts";
+import type { Agent } from "./support/agent.ts";
+import { Peer } from "./support/frames.ts";
+import { RawClient } from "./support/raw.ts";
+import type { Answer } from "./support/raw.ts";
+import { World } from "./support/world.ts";
+
+const empty = Buffer.alloc(0);
+const { GetInfo } = services.trust;
+const { FetchX509Bundles } = services.workload;
+const limited = { status: "UNAVAILABLE", info: { reason: "RATE_LIMITED", domain: "brevet" } };
+
+/** With one user only, the neighbour shares what the attacker takes: then there is none to compare with. */
+const twoUsers = agentUid !== ownUid;
+
+async function worldWith(env: Record<string, string>): Promise<{ world: World; agent: Agent }> {
+  const world = await World.start({ env });
+  const agent = await world.agent();
+  await agent.claim((await world.open()).id);
+  return { world, agent };
+}
+
+function clientOf(world: World): RawClient {
+  const client = new RawClient(world.broker.workloadSocket);
+  onTestFinished(() => client[Symbol.dispose]());
+  return client;
+}
+
+async function many(count: number, call: () => Promise<Answer>): Promise<{ ok: number; refused: Answer[] }> {
+  const answers = await Promise.all(Array.from({ length: count }, call));
+  return { ok: answers.filter(({ status }) => status === "OK").length, refused: answers.filter(({ status }) => status !== "OK") };
+}
+
+test("the defaults are those that the manual names", () => {
+  const defaults = Object.fromEntries(describeConfig().map(({ key, env, default: initial }) => [key, [env, initial]]));
+  expect(defaults).toMatchObject({
+    "limits.perUidFetchesPerSecond": ["BREVET_LIMITS_PER_UID_FETCHES_PER_SECOND", "500"],
+    "limits.perUidConnections": ["BREVET_LIMITS_PER_UID_CONNECTIONS", "256"],
+  });
+});
+
+describe("a small share", () => {
+  let world: World;
+  let agent: Agent;
+  beforeAll(async () => {
+    ({ world, agent } = await worldWith({ BREVET_LIMITS_PER_UID_FETCHES_PER_SECOND: "20", BREVET_LIMITS_PER_UID_CONNECTIONS: "8", BREVET_LIMITS_PER_UID_STREAMS: "5" }));
+  });
+  afterAll(async () => await world?.[Symbol.asyncDispose]());
+
+  test("of calls: what is beyond it is refused, and named", async () => {
+    const client = clientOf(world);
+    const { ok, refused } = await many(200, () => client.call(GetInfo, empty));
+    expect(ok).toBeGreaterThan(0);
+    expect(refused.length).toBeGreaterThan(0);
+    for (const answer of refused) expect(answer).toMatchObject({ ...limited, message: expect.stringContaining("perUidFetchesPerSecond") });
+    if (twoUsers) expect(await agent.jwt(["crm"])).toHaveLength(1);
+  });
+
+  test("of calls: it comes back with time", async () => {
+    const client = clientOf(world);
+    await many(50, () => client.call(GetInfo, empty));
+    expect(await world.until("another call", async () => (await client.call(GetInfo, empty)).status === "OK")).toBe(true);
+  });
+
+  test("of connections: the next is closed, one that ends makes room, another user is not touched", async () => {
+    const full = async (): Promise<Peer[]> => {
+      const open: Peer[] = [];
+      for (;;) {
+        const peer = new Peer(world.broker.workloadSocket);
+        const refused = await Promise.race([peer.closed.then(() => true), new Promise<false>((resolve) => peer.socket.once("data", () => resolve(false)))]);
+        if (refused) return open;
+        open.push(peer);
+        expect(open.length).toBeLessThanOrEqual(8);
+      }
+    };
+    const open = await world.until("room for a connection", async () => {
+      const peers = await full();
+      return peers.length > 0 && peers;
+    });
+    expect(await full()).toHaveLength(0);
+    if (twoUsers) {
+      expect(await agent.jwt(["crm"], { connection: "new" })).toHaveLength(1);
+      const other = await world.agent();
+      await other.claim((await world.admin.tasks.open({ agent: "researcher" })).id);
+      expect(await other.x509()).toHaveLength(1);
+    }
+    expect((await world.admin.catalog.listAgents({})).agents).toHaveLength(1);
+    open[0]?.socket.destroy();
+    await world.until("the place of the one that ended", async () => (await full()).length === 1);
+  });
+
+  test("of streams: the next is refused, one that ends makes room", async () => {
+    const holder = await world.agent();
+    const streams = await world.until("a quiet user", async () => {
+      const made = Array.from({ length: 5 }, () => holder.stream("FetchX509Bundles", {}, { connection: "streams" }, (message) => message));
+      const opened = await Promise.allSettled(made.map((stream) => stream.next()));
+      if (opened.every(({ status }) => status === "fulfilled")) return made;
+      for (const stream of made) stream.cancel();
+      return undefined;
+    });
+    await expect(holder.stream("FetchX509Bundles", {}, { connection: "streams" }, (message) => message).next()).rejects.toMatchObject({ code: "RATE_LIMITED", status: 14 });
+    if (twoUsers) expect((await clientOf(world).call(FetchX509Bundles, empty)).status).toBe("OK");
+    streams[0]?.cancel();
+    await world.until("room for a stream", async () => {
+      const again = holder.stream("FetchX509Bundles", {}, { connection: "streams" }, (message) => message);
+      return await again.next().then(() => true, () => false);
+    });
+  });
+});
+
+describe("no share at all, by a limit of 0", () => {
+  let world: World;
+  beforeAll(async () => {
+    world = await World.start({ env: { BREVET_LIMITS_PER_UID_FETCHES_PER_SECOND: "0", BREVET_LIMITS_PER_UID_CONNECTIONS: "0", BREVET_LIMITS_PER_UID_STREAMS: "0" } });
+  });
+  afterAll(async () => await world?.[Symbol.asyncDispose]());
+
+  test("refuses nothing", async () => {
+    const client = clientOf(world);
+    expect((await many(1500, () => client.call(GetInfo, empty))).refused).toEqual([]);
+    const peers = Array.from({ length: 400 }, () => new Peer(world.broker.workloadSocket));
+    await Promise.all(peers.map((peer) => new Promise<void>((resolve, reject) => {
+      peer.socket.once("data", () => resolve());
+      void peer.closed.then(() => reject(new Error("refused")));
+    })));
+    expect(await world.broker.metric(`brevet_now{what="connections"}`)).toBeGreaterThanOrEqual(400);
+  });
+});
+
+describe("by default", () => {
+  let world: World;
+  let agent: Agent;
+  beforeAll(async () => {
+    ({ world, agent } = await worldWith({}));
+  });
+  afterAll(async () => await world?.[Symbol.asyncDispose]());
+
+  const files = (): number => readdirSync(`/proc/${world.broker.pid}/fd`).length;
+
+  test.skipIf(!twoUsers)("a flood of calls by one user leaves another's fetches and the administrator's calls as they were", async () => {
+    const client = clientOf(world);
+    let over = false;
+    const flood = many(4000, () => client.call(GetInfo, empty)).finally(() => (over = true));
+    do {
+      expect(await agent.jwt(["crm"])).toHaveLength(1);
+      expect((await world.admin.tasks.list({})).tasks).toHaveLength(1);
+    } while (!over);
+    const { ok, refused } = await flood;
+    expect(ok).toBeGreaterThanOrEqual(500);
+    expect(refused.length).toBeGreaterThan(0);
+    for (const answer of refused) expect(answer).toMatchObject(limited);
+  });
+
+  test("256 connections of one user are held, the 257th is not, and all their files are given back", async () => {
+    const before = files();
+    const peers = Array.from({ length: 300 }, () => new Peer(world.broker.workloadSocket));
+    const held = await Promise.all(peers.map((peer) => Promise.race([peer.closed.then(() => false), new Promise<true>((resolve) => peer.socket.once("data", () => resolve(true)))])));
+    const count = held.filter(Boolean).length;
+    expect(count).toBeLessThanOrEqual(256);
+    expect(count).toBeGreaterThanOrEqual(250); // the test itself holds a few
+    if (twoUsers) expect(await agent.jwt(["crm"], { connection: "another" })).toHaveLength(1);
+    expect((await world.admin.tasks.list({})).tasks).toHaveLength(1);
+    for (const peer of peers) peer.socket.destroy();
+    await world.until("the files", () => files() <= before + 2);
+  });
+
+  test("connections that come and go at once leave nothing behind", async () => {
+    const before = files();
+    for (let round = 0; round < 10; round++) {
+      const peers = Array.from({ length: 100 }, () => new Peer(world.broker.workloadSocket, { hello: round % 2 === 0 }));
+      for (const peer of peers) peer.socket.destroy();
+      await Promise.all(peers.map(({ closed }) => closed));
+    }
+    expect(await agent.jwt(["crm"])).toHaveLength(1);
+    await world.until("the files", () => files() <= before + 2);
+    await world.until("the connections", async () => (await world.broker.metric(`brevet_now{what="connections"}`)) < 10);
+  });
+});
