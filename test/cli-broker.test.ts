@@ -235,7 +235,7 @@ describe("a ticket", () => {
     expect(first).toMatch(/^\S{40,}\n$/);
 
     await brevet("task", "ticket", task.id, "--ticket-file", at("second"));
-    const old = await start(["run", "--task", task.id, "--ticket-file", at("ticket"), "--", "true"]).ended;
+    const old = await start(["run", "--task", task.id, "--ticket-file", at("ticket"), "--", "sleep", "60"]).ended;
     expect(old.stderr).toMatch(/\[DENIED_TICKET\]/);
     expect(old.code).toBe(1);
     const ran = await start(["run", "--task", task.id, "--ticket-file", "-", "--", "sh", "-c", "exit 0"], { input: readFileSync(at("second"), "utf8") }).ended;

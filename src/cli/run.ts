@@ -8,6 +8,7 @@ import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { constants } from "node:os";
+import { setImmediate } from "node:timers/promises";
 import { Option } from "commander";
 import type { Command } from "commander";
 import type { Connection } from "../client/connect.ts";
@@ -73,10 +74,11 @@ async function run(options: Run): Promise<number> {
   signals.goTo(child);
   const refusal = await bind(options, task, endpoint, child.pid).catch((error: unknown) => asBrevetError(error));
   if (refusal === undefined) return await together(options, { task, child, ended, taskEnd });
-  child.kill("SIGKILL");
-  const exit = await ended;
   // A command may be over before it could be stopped: then it needed no task, and says itself how it went.
-  const over = exit.signal !== "SIGKILL" && processGone.has(refusal.code);
+  await setImmediate(); // its exit is heard of no later than the refusal
+  const over = processGone.has(refusal.code) && (child.exitCode !== null || child.signalCode !== null);
+  if (!over) child.kill("SIGKILL");
+  const exit = await ended;
   await end(options, task.id, over ? exit : { ...exit, failure: "claim refused" });
   if (!over) throw refusal;
   return codeOf(exit);
