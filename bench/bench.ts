@@ -1,6 +1,6 @@
 // How fast is Brevet on this machine?
 // `npm run bench` measures every row of the table, one after the other; `-- NAME …` only those named,
-// `-- --json` prints a JSON line for each figure. It exits with 1 when a row could not be measured,
+// `-- --json` prints a JSON line for each figure, `-- --profile=DIR` leaves the brokers' profiles. It exits with 1 when a row could not be measured,
 // not when it misses its target: a shared machine is slow by no fault of the code.
 // What is measured is in the rows-*.ts; nothing is left running or lying about.
 import { cpus, loadavg } from "node:os";
@@ -16,6 +16,7 @@ const rows: readonly Row[] = [...ending, ...tasks, ...calls, ...sizes];
 
 async function main(args: readonly string[]): Promise<number> {
   const json = args.includes("--json");
+  Broker.profiles = args.find((arg) => arg.startsWith("--profile="))?.slice("--profile=".length);
   const names = args.filter((arg) => !arg.startsWith("-"));
   const unknown = names.filter((name) => !rows.some((row) => row.name === name));
   if (unknown.length > 0) {

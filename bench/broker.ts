@@ -44,6 +44,8 @@ export type BrokerOptions = {
 export class Broker {
   /** Started here and not yet gone. */
   static readonly running = new Set<Broker>();
+  /** Where each broker leaves a profile of its processor time, if anywhere. */
+  static profiles: string | undefined;
   readonly dataDir: string;
   readonly workload: string;
   readonly admin: string;
@@ -68,11 +70,12 @@ export class Broker {
       BREVET_KEY_ENCRYPTION_KEY_FILE: join(options.shares.dataDir, "keys", "kek"),
     };
     const env = {
-      PATH: process.env["PATH"], HOME: process.env["HOME"], NODE_OPTIONS: process.env["BENCH_BROKER_NODE_OPTIONS"],
+      PATH: process.env["PATH"], HOME: process.env["HOME"],
       BREVET_DATA_DIR: dataDir, BREVET_LISTEN_HTTP: "off", BREVET_LOG_LEVEL: "error",
       ...(options.lifted ? lifted : {}), ...shared,
     };
-    const child = spawn("/bin/sh", ["-c", withFiles, process.execPath, program, "broker"], { env, stdio: ["ignore", "pipe", "inherit"] });
+    const profiling = Broker.profiles === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${Broker.profiles}`];
+    const child = spawn("/bin/sh", ["-c", withFiles, process.execPath, ...profiling, program, "broker"], { env, stdio: ["ignore", "pipe", "inherit"] });
     const broker = new Broker(dataDir, child);
     const ready = new Promise<void>((resolve, reject) => {
       child.stdout.on("data", (text: Buffer) => text.includes("brevet: ready") && resolve());
@@ -115,6 +118,10 @@ export class Broker {
   get memoryMb(): number {
     const status = readFileSync(`/proc/${this.pid}/status`, "utf8");
     return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) / 1024;
+  }
+
+  get openFilesLimit(): number {
+    return Number(/^Max open files\s+(\d+)/m.exec(readFileSync(`/proc/${this.pid}/limits`, "utf8"))?.[1]);
   }
 
   /** Seconds of processor time that it and its PostgreSQL have used. */

@@ -97,10 +97,10 @@ export const jobs = {
         },
         end: () => endings.push(now()),
       });
-      if (i % 64 === 63) await settle(() => served > i - 192, 30_000, "first messages");
+      if (i % 64 === 63) await settle(() => served + endings.length > i - 192, 30_000, `first messages after ${served}`);
     }
-    await settle(() => served + endings.length >= streams, 30_000, "first messages");
-    if (endings.length > 0) throw new Error(`${endings.length} streams were refused`);
+    await settle(() => served + endings.length >= streams, 30_000, "last messages");
+    if (endings.length > 0) throw new Error(`${endings.length} of ${streams} streams were refused`);
   },
 
   /** Messages received so far, over all streams held. */

@@ -8,7 +8,9 @@ import type { Figure, Row } from "./figures.ts";
 import { ownerOf } from "./machine.ts";
 import { Worker, Workers, now } from "./worker.ts";
 
-const streams = 10_000;
+const allStreams = 10_000;
+/** The socket, its process, and that process's directory in /proc. */
+const filesPerConnection = 3;
 const manySvids = 10_000;
 const listEntries = 100_000;
 const settleMs = 2000;
@@ -17,18 +19,23 @@ function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-async function memory(connections: number, atMost: number): Promise<Figure> {
+/** Where the limit of open files can't be raised, fewer are held, and the growth is scaled. */
+async function memory(wanted: number, atMost: number): Promise<Figure> {
   await using broker = await Broker.start({ lifted: true });
   const before = broker.memoryMb;
   const processes = 2;
+  const connections = Math.min(wanted, Math.floor((broker.openFilesLimit - 1000) / filesPerConnection / processes) * processes);
+  const streams = connections < wanted ? connections : allStreams;
   await using workers = new Workers(processes, { manyFiles: true });
   const tasks = await Promise.all(workers.all.map(() => broker.open()));
   await workers.each("claimTasks", (i) => ({ socket: broker.workload, tasks: [tasks[i]?.id ?? ""] }));
   await workers.each("hold", () => ({ sockets: [broker.workload], streams: streams / processes, connections: connections / processes }));
   await pause(settleMs);
+  const grown = broker.memoryMb - before;
+  const scaled = streams < allStreams ? `, scaled from ${streams}: no more open files allowed here` : "";
   return {
-    what: `${connections} connections`, unit: "MB", target: { atMost }, value: broker.memoryMb,
-    detail: `${(((broker.memoryMb - before) * 1024) / streams).toFixed(1)} KiB a stream`, limit: { what: "the broker at its start", value: before },
+    what: `${wanted} connections`, unit: "MB", target: { atMost }, value: before + (grown * allStreams) / streams,
+    detail: `${((grown * 1024) / streams).toFixed(1)} KiB a stream${scaled}`, limit: { what: "the broker at its start", value: before },
   };
 }
 
@@ -122,9 +129,9 @@ async function idle(): Promise<Figure[]> {
 
 export const rows: readonly Row[] = [
   {
-    name: "memory", what: `${streams} open workload streams`, anchor: "SPIRE's agent 330 MB on 16 connections; bare grpc-js 178 MB and 370 MB", lifted: true,
+    name: "memory", what: `${allStreams} open workload streams`, anchor: "SPIRE's agent 330 MB on 16 connections; bare grpc-js 178 MB and 370 MB", lifted: true,
     async measure() {
-      return [await memory(100, 300), await memory(streams, 550)];
+      return [await memory(100, 300), await memory(allStreams, 550)];
     },
   },
   { name: "crl", what: `a CRL of ${listEntries} entries`, anchor: "", lifted: true, measure: longList },
