@@ -141,8 +141,10 @@ describe("a catalog that changes an agent", () => {
   test("so that a bound process no longer matches, leaves it without", async () => {
     const { id } = await world.open();
     const { endpoint } = await agent.claim(id);
-    await agent.x509({ socket: endpoint });
+    const stream = agent.follow({ socket: endpoint });
+    await stream.next();
     await apply(of([agentNamed("researcher").replace(`selectors: [{ uid: ${agentUid} }]`, "selectors: [{ uid: 54321 }]"), agentNamed("writer")], [serviceNamed("crm")]));
+    expect(await stream.ended).toMatchObject({ status: 7 });
     await expect(agent.x509({ socket: endpoint })).rejects.toMatchObject({ status: 7 });
     await expect(agent.jwt(["a"], { socket: endpoint })).rejects.toMatchObject({ status: 7 });
     await apply(base);

@@ -108,9 +108,9 @@ function isOf(spiffeId: string, holder: Holder, trustDomain: string): boolean {
 }
 
 function holdersOf(parts: WorkloadParts, call: Call, holding: Holding): Holder[] {
-  const { caller, endpointTask } = call.connection;
+  const { caller } = call.connection;
   if (holding.kind === "tasks") {
-    return boundNow(holding, endpointTask).map((bound) => holderOf(holding, bound));
+    return boundNow(parts, call, holding).map((bound) => holderOf(holding, bound));
   }
   const process = `uid ${caller.uid} pid ${caller.pid} start ${caller.startTime}`;
   const still = new Set(parts.catalog.matchingServices(caller.facts));
@@ -122,10 +122,11 @@ function holderOf(holding: Holding & { kind: "tasks" }, bound: Bound): Holder {
   return { kind: "task", task: bound.task, agent: bound.agent, instance: bound.instance.id, isSame: () => holding.found.isSame() };
 }
 
-/** What the instance holds now of what this caller may see: tasks come and go while a stream is open. */
-function boundNow(holding: Holding & { kind: "tasks" }, endpointTask: string | null): Bound[] {
+/** What the instance holds now of what this caller may see: tasks come and go, and the catalog changes, while a stream is open. */
+function boundNow({ catalog }: WorkloadParts, { connection: { caller, endpointTask } }: Call, holding: Holding & { kind: "tasks" }): Bound[] {
   const { instance, own } = holding.found;
-  return instance.bound.filter((bound) => (own || bound.scope === "tree") && (endpointTask === null || bound.task === endpointTask));
+  return instance.bound.filter((bound) => (endpointTask === null || bound.task === endpointTask)
+    && (own ? catalog.isAgent(bound.agent, caller.facts) : bound.scope === "tree"));
 }
 
 function smallCrls(crls: Crls): Buffer[] {
@@ -187,7 +188,8 @@ class X509Stream {
         this.#wake();
       }),
       crls.onChange(() => (this.#crlDue ||= performance.now() + crlPaceMs * (1 + Math.random()))),
-      holding.kind === "tasks" ? bindings.watch(holding.found.instance, () => this.#lookAgain()) : onServicesChanged(() => this.#wake()),
+      ...(holding.kind === "tasks" ? [bindings.watch(holding.found.instance, () => this.#lookAgain())] : []),
+      onServicesChanged(() => (holding.kind === "tasks" ? this.#dropLost() : this.#wake())),
     ];
     this.#call.signal.addEventListener("abort", aborted, { once: true });
     try {
@@ -257,20 +259,24 @@ class X509Stream {
     return Math.max(1, Math.min(renew, untilCrl));
   }
 
-  /** In the same turn as the change: what is no longer held leaves the stream at once. */
   #lookAgain(): void {
+    if (this.#dropLost()) this.#wake();
+  }
+
+  /** In the same turn as the change: what is no longer held leaves the stream at once. False if that was all. */
+  #dropLost(): boolean {
     const left = this.#sent.filter((svid) => this.#holds(svid));
     if (this.#sent.length > 0 && left.length === 0) {
       this.#fail(ended());
-      return;
+      return false;
     }
     if (left.length < this.#sent.length) this.#send(left);
-    this.#wake();
+    return true;
   }
 
   #holds(svid: X509Svid): boolean {
     if (this.#holding.kind === "services") return true;
-    return boundNow(this.#holding, this.#call.connection.endpointTask).some((bound) => bound.task === svid.hint);
+    return boundNow(this.#parts, this.#call, this.#holding).some((bound) => bound.task === svid.hint);
   }
 
   #send(svids: X509Svid[]): void {
