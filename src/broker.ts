@@ -2,12 +2,13 @@
 // This file wires and starts them in the one right order, and stops them in the other: database, keys,
 // catalog, live instances, feed, lists, and only then the sockets; ready is said when it can issue.
 // It decides nothing. A crash at any point leaves what the next start takes up: rows, not memory.
-import { mkdirSync, chmodSync, readdirSync, unlinkSync } from "node:fs";
+import { chmodSync, mkdirSync, readdirSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { signaturesMade } from "../ca/authority.ts";
 import { defaultRotation } from "../ca/rotation.ts";
 import { serveHttp } from "./api/http.ts";
 import { createApi } from "./api/listeners.ts";
+import { clearPath } from "./api/server.ts";
 import { version } from "./api/info.ts";
 import { HashCache } from "./attest/hash.ts";
 import { bootId } from "./attest/proc.ts";
@@ -78,6 +79,8 @@ async function startBroker(config: Config, log: Log): Promise<Broker> {
     const { store, serverVersion, stop: stopDatabase } = await openDatabase(config, log);
     undo.push(() => stopDatabase(3000));
     health.set("database", true, `PostgreSQL ${serverVersion}`);
+    // only now is it certain that no other broker runs on this data directory's database
+    for (const name of readdirSync(paths.taskDir)) await clearPath(join(paths.taskDir, name));
 
     const kek = loadKeyEncryptionKey(config.keyEncryptionKeyFile, (await readTrust(store)) !== null);
     const trust = new Trust(store, config.trustDomain, kek, {
@@ -161,13 +164,15 @@ async function startBroker(config: Config, log: Log): Promise<Broker> {
   }
 }
 
-/** Others must get through to the sockets, and no further. Endpoints of a broker that was killed are swept. */
+/** Others must get through to the sockets, and no further. */
 function prepareDirectories(config: Config, taskDir: string): void {
   for (const directory of new Set([config.dataDir, config.socketDir, taskDir])) {
     mkdirSync(directory, { recursive: true, mode: 0o711 });
+    if ((statSync(directory).mode & 0o1002) === 0o1002) {
+      throw new BrevetError("START_REFUSED", `${directory}: everybody may write there (mode 1777): choose a directory of the broker's own (BREVET_DATA_DIR)`);
+    }
     chmodSync(directory, 0o711);
   }
-  for (const name of readdirSync(taskDir)) unlinkSync(join(taskDir, name));
   const keys = dirname(config.keyEncryptionKeyFile);
   if (keys.startsWith(config.dataDir)) {
     mkdirSync(keys, { recursive: true, mode: 0o700 });

@@ -35,10 +35,12 @@ export class Changes {
   committed(verdicts: readonly RevokeVerdict[], rows: readonly FeedRow[]): void {
     for (const verdict of verdicts) {
       if (verdict.verdict === "ended" || verdict.verdict === "already") this.#ended(verdict.task);
-      else if (verdict.verdict === "changed") this.#changed(verdict.task, verdict.epoch);
+      else if (verdict.verdict === "changed" || verdict.epoch > this.#epochOf(verdict.task)) this.#changed(verdict.task, verdict.epoch);
       this.#told?.metrics.ended.inc({ verdict: verdict.verdict, state: verdict.state ?? "" });
     }
     this.#told?.feed.committed(rows);
+    // who comes second finds what another broker, or a first try whose answer was lost, has committed
+    if (verdicts.some(({ verdict }) => verdict === "already" || verdict === "unchanged")) void this.#told?.feed.catchUp().catch(() => undefined);
   }
 
   /** The feed has moved on, by whomever. */
@@ -46,7 +48,7 @@ export class Changes {
     const told = this.#told;
     if (!told) return;
     told.crls.changed();
-    const foreign = rows.filter((row) => (told.bindings.get(row.subject)?.epoch ?? Infinity) < row.epoch);
+    const foreign = rows.filter((row) => this.#epochOf(row.subject) < row.epoch);
     if (rows.some((row) => row.subject.startsWith("service/"))) this.servicesChanged();
     if (foreign.length > 0) void this.#look(told, foreign.map((row) => row.subject));
   }
@@ -73,6 +75,11 @@ export class Changes {
 
   task(task: string): void {
     for (const callback of [...(this.#tasks.get(task) ?? [])]) callback();
+  }
+
+  /** As this broker knows it; of a task that nobody here is bound to, there is nothing to hear. */
+  #epochOf(task: string): number {
+    return this.#told?.bindings.get(task)?.epoch ?? Infinity;
   }
 
   async #look(told: Told, tasks: readonly string[]): Promise<void> {

@@ -283,8 +283,11 @@ function publicError(error: unknown): BrevetError {
   return asBrevetError(error);
 }
 
-/** A path below a name that anybody could swap is no place for a socket. */
-async function clearPath(path: string): Promise<void> {
+/**
+ * Removes the socket of a broker that was killed.
+ * @throws BrevetError START_REFUSED if somebody serves it, or it is no socket
+ */
+export async function clearPath(path: string): Promise<void> {
   const found = lstatSync(path, { throwIfNoEntry: false });
   if (!found) return;
   if (!found.isSocket()) throw new BrevetError("START_REFUSED", `${path}: is there already and is not a socket: remove it`);

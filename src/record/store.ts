@@ -86,7 +86,11 @@ export class Store {
       application_name: "brevet",
       types,
     });
-    this.#pool.on("connect", (client) => this.#own.add(processId(client)));
+    this.#pool.on("connect", (client) => {
+      this.#own.add(processId(client));
+      // a connection lost at work fails its statement, and says so here too: with nobody listening that ends the process
+      client.on("error", () => undefined);
+    });
     this.#pool.on("remove", (client) => this.#own.delete(processId(client)));
     this.#pool.on("error", (error) => options.log("database.connection_lost", { message: error.message }));
   }
@@ -191,6 +195,7 @@ export class Store {
  */
 export async function migrate(owner: ConnectionSettings, directory: string): Promise<{ serverVersion: string }> {
   const client = new pg.Client({ ...owner, connectionTimeoutMillis: 5000, application_name: "brevet migrations" });
+  client.on("error", () => undefined); // what is under way fails with it
   try {
     await client.connect();
   } catch (error) {

@@ -5,9 +5,10 @@
 //   3. Committed: tell the feed, the streams, the lists.
 //                                       Die here: every consumer catches up by sequence.
 //   4. Say success, lower the fence.    Die here: a repeat finds it done.
-// Always true: success is said only after the durable commit; an unknown outcome keeps the fence and
-// is repeated until it is known (the statement is idempotent by nature). Only this file changes the
-// fate of SVIDs already issued; who may ask is src/api's and src/authorize's business.
+// Always true: success is said only after the durable commit; an unknown outcome keeps the fence until
+// it is known: an end is repeated, which is harmless; a change of context is not, since another may have
+// been acknowledged after it, and the row's lock alone says what became of it. Only this file changes
+// the fate of SVIDs already issued; who may ask is src/api's and src/authorize's business.
 import { setTimeout as sleep } from "node:timers/promises";
 import { BrevetError, notFound } from "../errors.ts";
 import { Batch } from "../record/batch.ts";
@@ -72,7 +73,7 @@ export class Revoker {
     } catch (error) {
       if (error instanceof BrevetError && error.code === "OUTCOME_UNKNOWN") {
         lower = false;
-        this.#repeatUntilKnown(request);
+        this.#repeatUntilKnown("end" in request.change ? request : { ...request, change: { set: {}, remove: [] } });
       }
       throw error;
     } finally {
