@@ -225,6 +225,7 @@ for (const [signal, number] of [["SIGINT", 2], ["SIGTERM", 15], ["SIGHUP", 1]] a
   });
 }
 process.stdout.on("error", (error) => interrupted.abort(error)); // who read the output went away
+process.on("uncaughtException", (error) => interrupted.abort(error));
 const started = performance.now();
 const directory = makeDirectory();
 try {
