@@ -1,4 +1,4 @@
-// Do the README's tutorials work as they stand, and is the reference whole?
+// Do the README's tutorials work as they stand, and do the documents speak of what is there?
 // Every fenced block of its section "Tutorials" is taken out and used in order: a program is written to
 // the file that its first line names, commands run in a shell (those "in a terminal of its own" stay
 // running), and a text is what the commands before it print, line by line; IDs, times and numbers of
@@ -6,7 +6,7 @@
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -140,4 +140,19 @@ test("the reference names every command, error and selector, and none that there
   expect(rows("Commands").sort()).toEqual(commands.sort());
   expect(rows("Errors").sort()).toEqual(Object.keys(errorCodes).sort());
   expect(rows("Catalog")).toEqual(expect.arrayContaining([...selectorKeys]));
+});
+
+test("documents name only files and headings that there are", () => {
+  const documents = ["README.md", "ARCHITECTURE.md", "SECURITY.md", "CHANGELOG.md", "docs/reference.md"];
+  const text = (path: string): string => readFileSync(join(root, path), "utf8");
+  const anchors = (path: string): string[] => [...text(path).matchAll(/^#+ (.*)$/gm)].map(([, heading = ""]) => heading.toLowerCase().replaceAll(/[^\w -]/g, "").replaceAll(" ", "-"));
+  const broken = documents.flatMap((document) => {
+    const links = [...text(document).matchAll(/\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)/g)].map(([, path = "", anchor]) => ({ path: path === "" ? document : join(dirname(document), path), anchor }));
+    const named = [...text(document).matchAll(/`((?:[\w-]+\/)*[\w-]+\.(?:ts|yaml|sql))`/g)].map(([, path = ""]) => path);
+    return [
+      ...links.filter(({ path, anchor }) => !existsSync(join(root, path)) || (anchor !== undefined && !anchors(path).includes(anchor))).map(({ path, anchor }) => `${document}: ${path}#${anchor}`),
+      ...named.filter((path) => !["", "src/"].some((place) => existsSync(join(root, place, path)))).map((path) => `${document}: ${path}`),
+    ];
+  });
+  expect(broken).toEqual([]);
 });

@@ -78,7 +78,9 @@ function revokedText(answer: RevokeResponse__Output): string {
   for (const service of answer.services) lines.push(`service ${safe(service)}: its SVIDs until now ${would || "are "}dead`);
   if (answer.alreadyEnded > 0) lines.push(`${answer.alreadyEnded} ended before`);
   const sequence = answer.dryRun ? "" : `, feed sequence ${answer.sequence}`;
-  lines.push(painter()("bold", `${answer.tasks.length} ${answer.tasks.length === 1 ? "task" : "tasks"} ${would}ended, ${answer.svids} SVIDs ${would}dead${sequence}`));
+  const tasks = answer.tasks.length === 1 ? "1 task" : `${answer.tasks.length} tasks`;
+  const svids = answer.svids === 1 ? "1 SVID" : `${answer.svids} SVIDs`;
+  lines.push(painter()("bold", `${tasks} ${would}ended, ${svids} ${would}dead${sequence}`));
   if (answer.newTasks !== "") lines.push(`new tasks: ${safe(answer.newTasks)}`);
   if (answer.dryRun) lines.push("nothing was changed (--dry-run)");
   return lines.join("\n");
