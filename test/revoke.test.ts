@@ -18,17 +18,19 @@ const agentNamed = (name: string): string => `
     selectors: [{ uid: ${agentUid} }]
     openers: [{ uid: ${ownUid} }]
     tasksPerInstance: 100`;
+const asRoot = ownUid === 0;
+/** Where all run as one user, an agent without a task would pass for the services. */
+const serviceUid = asRoot ? ownUid : 54_321;
 const catalog = `
 agents:${agentNamed("researcher")}${agentNamed("writer")}${agentNamed("painter")}
 services:
   - name: crm
     owner: crm@example.org
-    selectors: [{ uid: ${ownUid} }]
+    selectors: [{ uid: ${serviceUid} }]
   - name: search
     owner: search@example.org
-    selectors: [{ uid: ${ownUid} }]
+    selectors: [{ uid: ${serviceUid} }]
 `;
-const asRoot = ownUid === 0;
 
 let world: World;
 let second: BrokerProcess;
