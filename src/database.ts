@@ -42,8 +42,8 @@ async function openEmbedded(config: Config, log: Log): Promise<Database> {
   let stopping = false;
   try {
     const asOwner = server.connection(server.superuser, "postgres");
-    const { serverVersion } = await migrate(asOwner, migrations);
-    const store = new Store({ app: { ...asOwner, options: `-c role=${appRole}` }, log });
+    const { serverVersion } = await migrate(asOwner, migrations, { appLogsIn: true });
+    const store = new Store({ app: server.connection(appRole, "postgres"), log });
     const superviseAgain = (): void => {
       server.onExit(() => void restart());
     };

@@ -169,7 +169,8 @@ export class Store {
         });
         await client.connect();
         await client.query("listen brevet");
-        signal.addEventListener("abort", stop, { once: true });
+        if (signal.aborted) stop();
+        else signal.addEventListener("abort", stop, { once: true });
         onGap();
         await ended;
       } catch {
@@ -191,9 +192,10 @@ export class Store {
 /**
  * Brings the schema up to date as its owner, and checks that the server keeps what it confirms.
  * Two brokers that start at once wait for each other. Dies here: each migration is one transaction.
+ * `appLogsIn`: the least-rights role gets a login of its own, for a server that trusts us as any role.
  * @throws BrevetError START_REFUSED with what to change
  */
-export async function migrate(owner: ConnectionSettings, directory: string): Promise<{ serverVersion: string }> {
+export async function migrate(owner: ConnectionSettings, directory: string, options: { readonly appLogsIn?: boolean } = {}): Promise<{ serverVersion: string }> {
   const client = new pg.Client({ ...owner, connectionTimeoutMillis: 5000, application_name: "brevet migrations" });
   client.on("error", () => undefined); // what is under way fails with it
   try {
@@ -205,6 +207,7 @@ export async function migrate(owner: ConnectionSettings, directory: string): Pro
     const serverVersion = await checkServer(client);
     await client.query("select pg_advisory_lock(7221, 1)");
     await ensureAppRole(client);
+    if (options.appLogsIn) await client.query("alter role brevet_app login");
     await runner({
       dbClient: client,
       dir: directory,
