@@ -10,51 +10,21 @@ import type { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { BrevetError, grpcStatus } from "../src/errors.ts";
-import { readJwtSvid, readX509Svid, splitChain } from "../src/identity/svid.ts";
-import { Issuer } from "../src/issue/issue.ts";
-import type { Holder } from "../src/issue/issue.ts";
+import type { Issuer } from "../src/issue/issue.ts";
 import { services } from "../src/proto.ts";
-import type { Store } from "../src/record/store.ts";
-import { Fences } from "../src/revoke/fence.ts";
-import { Revoker } from "../src/revoke/revoke.ts";
 import { agentUid } from "./support/agent.ts";
-import { newAuthorities, trustDomain } from "./support/authorities.ts";
-import { Ledger } from "./support/ledger.ts";
-import type { Held } from "./support/ledger.ts";
+import { Ledger, fetchOne, half, holderOf } from "./support/ledger.ts";
+import type { Half, Held } from "./support/ledger.ts";
 import { start } from "./support/spawn.ts";
 import { Wire } from "./support/wire.ts";
 import { World } from "./support/world.ts";
 
-type Half = { readonly issuer: Issuer; readonly revoker: Revoker };
-
-const { x509, jwt } = newAuthorities();
 let ledger: Ledger;
 
 beforeAll(async () => {
   ledger = await Ledger.start();
 });
 afterAll(() => ledger.close());
-
-/** `others`: issuers that hear of this one's commits, as they do by the feed. */
-function half(store: Store, others: Issuer[] = []): Half {
-  const fences = new Fences();
-  const issuer = new Issuer({ store, trustDomain, signers: () => ({ x509, jwt }), whenClear: (task) => fences.whenClear(task) });
-  others.push(issuer);
-  const onCommitted = (verdicts: readonly { readonly task: string }[]): void => {
-    for (const { task } of verdicts) for (const told of others) told.forget(task);
-  };
-  return { issuer, revoker: new Revoker({ store, fences, log: () => {}, onCommitted }) };
-}
-
-function holderOf({ task, instance }: Held): Holder {
-  return { kind: "task", task, agent: "researcher", instance, isSame: () => true };
-}
-
-async function fetchOne({ issuer }: Half, held: Held, kind: "x509" | "jwt"): Promise<string> {
-  if (kind === "jwt") return readJwtSvid((await issuer.jwt(holderOf(held), ["crm"])).token).jti ?? "";
-  const { chain } = await issuer.x509(holderOf(held));
-  return readX509Svid(splitChain(chain)[0] ?? chain).serial;
-}
 
 test("a thousand closes against fetches at two brokers", { timeout: 60_000 }, async () => {
   const issuers: Issuer[] = [];

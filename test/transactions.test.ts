@@ -9,6 +9,7 @@ import fc from "fast-check";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { BrevetError } from "../src/errors.ts";
+import { Trust } from "../src/issue/trust.ts";
 import { contextDigest } from "../src/identity/task.ts";
 import { Batch } from "../src/record/batch.ts";
 import { setAgentEnabled } from "../src/record/catalog.ts";
@@ -18,6 +19,7 @@ import { recordServiceSvids, recordTaskSvids } from "../src/record/svids.ts";
 import { getTask, newTicket, openTask } from "../src/record/tasks.ts";
 import type { NewTask } from "../src/record/tasks.ts";
 import { nextCrlNumber, publishCrl } from "../src/record/trust.ts";
+import { kek } from "./support/authorities.ts";
 import { Ledger, Line, authorities, newInstance, request } from "./support/ledger.ts";
 
 let ledger: Ledger;
@@ -353,6 +355,25 @@ services: [{ name: crm, owner: o@example.org, selectors: [{ uid: 7, path: /bin/s
     if (svid?.verdict !== "ok") throw new Error(svid?.verdict);
     expect((row?.until.getTime() ?? 0) - svid.expiresAt.getTime()).toBeGreaterThanOrEqual(120_000);
   });
+});
+
+test("two brokers that start at once on an empty database share one set of authorities", async () => {
+  const empty = await Ledger.start();
+  try {
+    const both = [empty.store, empty.anotherStore()].map((store) => new Trust(store, "example.org", kek));
+    await Promise.all(both.map((trust) => trust.refresh()));
+    const [first, second] = both.map(({ signers, published }) => [signers.x509.record.id, signers.jwt.record.id, published.bundle.sequence]);
+    expect(second).toEqual(first);
+    const uses = await empty.owner.rows("select use from authorities where state = 'active' order by use");
+    expect(uses).toEqual([{ use: "jwt" }, { use: "root" }, { use: "x509" }]);
+    const [wrong, elsewhere] = [new Trust(empty.store, "example.org", Buffer.alloc(32, 7)), new Trust(empty.store, "other.example", kek)];
+    const before = await empty.owner.rows("select id, state, state_since from authorities order by id");
+    await expect(wrong.refresh()).rejects.toMatchObject({ code: "KEY_UNUSABLE" });
+    await expect(elsewhere.refresh()).rejects.toMatchObject({ code: "START_REFUSED" });
+    expect(await empty.owner.rows("select id, state, state_since from authorities order by id")).toEqual(before);
+  } finally {
+    await empty.close();
+  }
 });
 
 test("a list with a lower number is not published over a higher one", async () => {

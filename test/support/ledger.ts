@@ -1,7 +1,8 @@
 // How does a test speak to the record alone, without a broker?
 // A migrated database with one agent `researcher`, reached the two ways that count: through the Store,
 // and through single connections of the broker's own role, on which a test holds transactions open.
-// Instances here are rows only: no process stands behind them.
+// Instances here are rows only: no process stands behind them. A half is what issues and revokes in a
+// broker, with what they share, and nothing around it.
 // What must hold between transactions is said in transactions.test.ts and race.test.ts.
 import { randomBytes, randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -10,11 +11,17 @@ import pg from "pg";
 import { parseCatalog } from "../../src/identity/catalog.ts";
 import type { Catalog } from "../../src/identity/catalog.ts";
 import { newTaskId } from "../../src/identity/id.ts";
+import { readJwtSvid, readX509Svid, splitChain } from "../../src/identity/svid.ts";
+import { Issuer } from "../../src/issue/issue.ts";
+import type { Holder } from "../../src/issue/issue.ts";
 import { applyCatalog } from "../../src/record/catalog.ts";
 import { Store, migrate } from "../../src/record/store.ts";
 import type { SigningAuthorities, TaskSvidRequest } from "../../src/record/svids.ts";
 import { claimTask, openTask } from "../../src/record/tasks.ts";
 import type { Claim, ClaimOutcome, NewTask } from "../../src/record/tasks.ts";
+import { Fences } from "../../src/revoke/fence.ts";
+import { Revoker } from "../../src/revoke/revoke.ts";
+import { newAuthorities, trustDomain } from "./authorities.ts";
 import { testDatabase } from "./postgres.ts";
 
 export const migrations = fileURLToPath(new URL("../../src/record/migrations", import.meta.url));
@@ -150,4 +157,30 @@ export function newInstance(): Claim["instance"] {
 
 export function request(held: Held, kind: "x509" | "jwt" = "x509"): TaskSvidRequest {
   return { ...held, kind, serial: randomUUID(), audiences: [] };
+}
+
+export type Half = { readonly issuer: Issuer; readonly revoker: Revoker; readonly fences: Fences };
+
+const { x509, jwt } = newAuthorities();
+
+/** `others`: issuers that hear of this one's commits, as they do by the feed. */
+export function half(store: Store, others: Issuer[] = []): Half {
+  const fences = new Fences();
+  const issuer = new Issuer({ store, trustDomain, signers: () => ({ x509, jwt }), whenClear: (task) => fences.whenClear(task) });
+  others.push(issuer);
+  const onCommitted = (verdicts: readonly { readonly task: string }[]): void => {
+    for (const { task } of verdicts) for (const told of others) told.forget(task);
+  };
+  return { issuer, fences, revoker: new Revoker({ store, fences, log: () => {}, onCommitted }) };
+}
+
+export function holderOf({ task, instance }: Held): Holder {
+  return { kind: "task", task, agent: "researcher", instance, isSame: () => true };
+}
+
+/** The serial or jti of what it got. */
+export async function fetchOne({ issuer }: Half, held: Held, kind: "x509" | "jwt"): Promise<string> {
+  if (kind === "jwt") return readJwtSvid((await issuer.jwt(holderOf(held), ["crm"])).token).jti ?? "";
+  const { chain } = await issuer.x509(holderOf(held));
+  return readX509Svid(splitChain(chain)[0] ?? chain).serial;
 }
