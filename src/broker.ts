@@ -51,10 +51,12 @@ export async function runBroker(options: { configFile?: string } = {}): Promise<
   });
   const broker = await startBroker(config, log);
   const { workload, admin } = socketPaths(config);
-  process.stdout.write(`brevet: ready: trust domain ${config.trustDomain}, workload socket unix://${workload}, admin socket unix://${admin}, http ${broker.httpUrl}\n`);
-  const signal = await new Promise<NodeJS.Signals>((resolve) => {
+  // before it says that it is ready: whoever waits for that may end it at once
+  const ending = new Promise<NodeJS.Signals>((resolve) => {
     for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, resolve);
   });
+  process.stdout.write(`brevet: ready: trust domain ${config.trustDomain}, workload socket unix://${workload}, admin socket unix://${admin}, http ${broker.httpUrl}\n`);
+  const signal = await ending;
   log("broker.stopping", { message: signal });
   await broker.stop();
   log("broker.stopped");
