@@ -35,6 +35,10 @@ services:
   - name: search
     owner: search@example.org
     selectors: [{ uid: ${ownUid} }]
+  - name: passer-by
+    owner: search@example.org
+    selectors: [{ uid: 54322 }]
+    x509Ttl: 2s
 `;
 const asRoot = ownUid === 0;
 const trustDomain = "spiffe://brevet.local";
@@ -256,6 +260,15 @@ describe.runIf(asRoot)("a service", () => {
     expect(verifier.jwt(token, { audience: "search" })).toMatchObject({ accepted: true, service: "crm" });
     expect(verifier.jwt(token, { audience: "search", accept: ["agent"] })).toMatchObject({ accepted: false, reason: "VERIFY_NOT_AN_AGENT" });
     await expect(source.jwt("git", "crm")).rejects.toMatchObject({ code: "DENIED_AUDIENCE" });
+  });
+
+  test("whose process is gone leaves no key behind", async () => {
+    const held = async (): Promise<number> => await world.broker.metric('brevet_now{what="held"}');
+    const before = await held();
+    const passer = await world.agent({ uid: 54_322 });
+    expect((await passer.x509()).map(({ hint }) => hint)).toEqual(["passer-by"]);
+    await passer.exit();
+    await world.until("its SVID is dropped", async () => (await held()) <= before);
   });
 
   test("has no task to claim, and no status", async () => {

@@ -118,7 +118,7 @@ export class Issuer {
     try {
       const svid = await started;
       // forgotten meanwhile: good for this caller, who asked before, and for nobody after
-      if (this.#flights.get(key) === started) this.#held.set(key, { svid, instance: holder.kind === "task" ? holder.instance : holder.process });
+      if (this.#flights.get(key) === started) this.#hold(key, { svid, instance: holder.kind === "task" ? holder.instance : holder.process }, holder.kind);
       return svid; // 6
     } finally {
       if (this.#flights.get(key) === started) this.#flights.delete(key);
@@ -143,6 +143,15 @@ export class Issuer {
 
   get held(): number {
     return this.#held.size;
+  }
+
+  /** A task's are forgotten with it; a service has no end, and its processes come and go. */
+  #hold(key: string, held: Held, kind: Holder["kind"]): void {
+    this.#held.set(key, held);
+    if (kind === "task") return;
+    setTimeout(() => {
+      if (this.#held.get(key) === held) this.#held.delete(key);
+    }, held.svid.renewAt - performance.now()).unref();
   }
 
   async #newX509(holder: Holder): Promise<X509Svid> {
