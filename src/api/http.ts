@@ -5,7 +5,7 @@ import fastify from "fastify";
 import type { BrokerParts } from "../health.ts";
 import type { Trust } from "../issue/trust.ts";
 import type { Metrics } from "../telemetry.ts";
-import { BrevetError } from "../errors.ts";
+import { BrevetError, asBrevetError } from "../errors.ts";
 import { toProblem } from "./status.ts";
 
 export type HttpParts = {
@@ -16,12 +16,19 @@ export type HttpParts = {
 };
 
 const defaultPort = 8640;
+const mostConnections = 256;
 
 /** @returns the address and how to stop */
 export async function serveHttp(address: { host: string; port: number }, p: HttpParts): Promise<{ url: string; close: () => Promise<void> }> {
-  const app = fastify({ logger: false, bodyLimit: 4096, requestTimeout: 5000, connectionTimeout: 10_000, keepAliveTimeout: 5000 });
+  const refuse = (error: unknown, reply: Reply): void => problem(reply, publicError(error));
+  const app = fastify({
+    logger: false, requestTimeout: 5000, connectionTimeout: 5000, keepAliveTimeout: 5000,
+    frameworkErrors: (error, _request, reply) => refuse(error, reply as unknown as Reply),
+  });
+  app.server.maxConnections = mostConnections;
+  app.removeAllContentTypeParsers(); // nothing here takes a body
   app.setNotFoundHandler((_request, reply) => problem(reply, new BrevetError("NOT_FOUND", "there is nothing at this path")));
-  app.setErrorHandler((error, _request, reply) => problem(reply, error instanceof BrevetError ? error : new BrevetError("INTERNAL", "internal error", { cause: error })));
+  app.setErrorHandler((error, _request, reply) => refuse(error, reply));
 
   app.get("/livez", async () => ({ live: true }));
   app.get("/readyz", async (_request, reply) => {
@@ -53,6 +60,13 @@ async function listen(app: { listen(address: { host: string; port: number }): Pr
 }
 
 type Reply = { code(status: number): Reply; type(type: string): Reply; send(body: unknown): unknown };
+
+/** What fastify finds wrong with a request is the caller's fault; all else is ours. */
+function publicError(error: unknown): BrevetError {
+  const status: unknown = error instanceof Error ? Reflect.get(error, "statusCode") : undefined;
+  if (typeof status === "number" && status >= 400 && status < 500) return new BrevetError("INVALID_FIELD", "this is no request that is answered here", { cause: error });
+  return asBrevetError(error);
+}
 
 function problem(reply: Reply, error: BrevetError): void {
   const { status, body } = toProblem(error);
