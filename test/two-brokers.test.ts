@@ -131,6 +131,28 @@ test("one loses its database: its verifiers grow stale and accept nothing, the o
   await agent.kill();
 });
 
+test("one sleeps between recording an SVID and signing it, while the other ends its task: what it hands out is dead", async () => {
+  const agent = await world.agent();
+  const { id } = await here.workload.tasks.open({ agent: "researcher" });
+  await agent.claim(id, at(here));
+  const verifier = new Verifier({ address: here.workloadSocket, audience: "crm" });
+  await verifier.ready();
+  const halt = wire.halt("issue_svids", "hold after");
+  const early = agent.jwt(["crm"], at(there));
+  await halt.reached;
+  there.signal("SIGSTOP");
+  halt.release();
+  await here.workload.tasks.close({ task: id });
+  there.signal("SIGCONT");
+  const [jwt] = await early;
+  expect(jwt?.binding).toMatchObject({ task: id, epoch: 1 });
+  await world.until("the verifier has heard", () => verifier.feed.epochOf(id) === 2);
+  expect(verifier.jwt(jwt?.token ?? "")).toMatchObject({ accepted: false, reason: "VERIFY_REVOKED" });
+  expect(await refusal(agent.jwt(["crm"], at(there)))).toBe("DENIED_TASK_ENDED");
+  verifier.close();
+  await agent.kill();
+});
+
 test("a close that other brokers flood with fetches is done, and final at all of them", async () => {
   const owner = await world.agent();
   const { id } = await here.workload.tasks.open({ agent: "researcher", scope: "process" });

@@ -1,0 +1,140 @@
+// What does a broker take up again after it was killed?
+// Rows, not memory: live instances keep their tasks, streams reconnect, those that died meanwhile have
+// lost theirs; its orphaned PostgreSQL is adopted, its dead endpoints are swept. Nothing is ever
+// generated anew over what is there, and nobody else may use a data directory that is in use.
+// DESIGN 3 (after a start), 5 (keys).
+// What a crash in the middle of a transaction leaves is faults.test.ts's.
+import { existsSync, readFileSync, readdirSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { WorkloadSource } from "../src/client/source.ts";
+import type { BrevetError } from "../src/errors.ts";
+import { Verifier } from "../src/verify/verifier.ts";
+import { ownUid } from "./support/agent.ts";
+import type { HeldX509 } from "./support/agent.ts";
+import { BrokerProcess } from "./support/broker.ts";
+import { World, defaultCatalog } from "./support/world.ts";
+
+const refusal = async (call: Promise<unknown>): Promise<string> => await call.then(() => "none", (error: unknown) => (error as BrevetError).code);
+
+let world: World;
+let kek: string;
+
+beforeAll(async () => {
+  world = await World.start({ embedded: true, catalog: `${defaultCatalog}
+  - { name: tester, owner: l@example.org, selectors: [{ uid: ${ownUid}, path: ${JSON.stringify(process.execPath)} }] }` });
+  kek = world.broker.env["BREVET_KEY_ENCRYPTION_KEY_FILE"] ?? "";
+});
+afterAll(() => world[Symbol.asyncDispose]());
+
+const postgresPid = (): number => Number(readFileSync(join(world.broker.dataDir, "postgres", "data", "postmaster.pid"), "utf8").split("\n")[0]);
+const endpoints = (): string[] => readdirSync(join(world.broker.dataDir, "t")).map((name) => `unix://${world.broker.dataDir}/t/${name}`);
+
+test("killed with live agents: the same tasks, the same instances, the same database; who died meanwhile is out", async () => {
+  const [staying, dying, late] = [await world.agent(), await world.agent(), await world.agent()];
+  const [one, two, ready] = [await world.open({ scope: "tree" }), await world.open(), await world.open({ bind: "ticket" })];
+  await staying.claim(one.id);
+  await dying.claim(two.id);
+  const stream = staying.follow();
+  const [before] = await stream.next();
+  const [theirs] = await dying.x509();
+  const own = await world.admin.tasks.open({ agent: "tester" });
+  const source = await WorkloadSource.claim({ address: world.broker.workloadSocket, task: own.id });
+  world.sawIdentity(source.svid());
+  const verifier = new Verifier({ address: world.broker.workloadSocket });
+  await verifier.ready();
+  const postgres = postgresPid();
+  await world.kill9();
+  expect((await stream.ended)?.code).toBe("BROKER_UNREACHABLE");
+  await dying.kill();
+  expect(endpoints()).toHaveLength(3);
+
+  await world.broker.start();
+  expect(postgresPid()).toBe(postgres);
+  expect(await world.get(one.id)).toMatchObject({ state: "active", epoch: 1 });
+  await world.until("the dead one's task ended", async () => (await world.get(two.id)).state === "aborted");
+  const alive = [await world.get(one.id), await world.get(own.id)].map(({ endpoint }) => endpoint);
+  expect(endpoints().toSorted()).toEqual(alive.toSorted());
+  const [after] = await staying.x509();
+  expect(after).toMatchObject({ spiffeId: before?.spiffeId, binding: before?.binding });
+  expect((await staying.x509({ socket: (await world.get(one.id)).endpoint }))[0]?.spiffeId).toBe(before?.spiffeId);
+  expect((await staying.jwt(["crm"]))[0]?.spiffeId).toBe(before?.spiffeId);
+  await world.until("the verifier is fresh", () => verifier.feed.fresh && verifier.feed.epochOf(two.id) === 2);
+  expect(verifier.x509((before as HeldX509).chain)).toMatchObject({ accepted: true });
+  expect(verifier.x509((theirs as HeldX509).chain)).toMatchObject({ accepted: false, reason: "VERIFY_REVOKED" });
+  await late.claim(ready.id, { ticket: ready.ticket });
+  await world.check();
+
+  // the SDK's stream came back by itself, and hears the end
+  const { signal } = source;
+  await world.close(own.id, world.admin);
+  await world.until("the source has ended", () => signal.aborted);
+  source.close();
+  verifier.close();
+  await world.close(one.id);
+  await world.close(ready.id);
+  await world.check();
+});
+
+test("a task that expired while no broker was up is over, and its SVIDs are in the feed and the lists", async () => {
+  const agent = await world.agent();
+  const { id } = await world.open({ ttlSeconds: 3 });
+  await agent.claim(id);
+  await agent.x509();
+  await world.kill9();
+  await world.until("its time is over", async () => (await world.sql("select 1 from tasks where id = $1 and expires_at < now()", [id])).length === 1);
+  await world.broker.start();
+  expect(await world.get(id)).toMatchObject({ state: "expired" });
+  expect(await refusal(agent.x509())).toMatch(/^DENIED_/);
+  await world.until("the row says so", async () => (await world.sql("select 1 from tasks where id = $1 and state = 'expired'", [id])).length === 1);
+  await world.check();
+});
+
+test("a disabled agent stays disabled, a spent ticket spent, a revoked service revoked", async () => {
+  const agent = await world.agent();
+  const { id, ticket } = await world.open({ bind: "ticket" });
+  await agent.claim(id, { ticket });
+  await world.admin.catalog.disableAgent({ name: "researcher", reason: "leak" });
+  await world.until("its tasks ended", async () => (await world.get(id)).state === "aborted");
+  await world.restart();
+  expect(await refusal(world.open())).toBe("AGENT_DISABLED");
+  await world.admin.catalog.enableAgent({ name: "researcher" });
+  expect(await refusal((await world.agent()).claim(id, { ticket }))).not.toBe("none");
+  await world.close((await world.open()).id);
+  await world.check();
+});
+
+test("a second broker on the same data directory is refused, and harms nothing of the first", async () => {
+  const agent = await world.agent();
+  const { id } = await world.open();
+  const { endpoint } = await agent.claim(id);
+  const second = new BrokerProcess(world.broker.dataDir, { BREVET_KEY_ENCRYPTION_KEY_FILE: kek });
+  await expect(second.start()).rejects.toThrow(new RegExp(`in use by another broker \\(pid ${world.broker.pid}\\)`));
+  second.hangUp();
+  expect(existsSync(endpoint.replace("unix://", ""))).toBe(true);
+  expect((await agent.x509({ socket: endpoint }))[0]).toMatchObject({ hint: id });
+  await agent.jwt(["crm"]);
+  await world.close(id);
+  await world.check();
+});
+
+test("without its key-encryption key, or with another, it refuses to start, and makes none", async () => {
+  const rows = async (): Promise<unknown[]> => await world.sql("select id, state, sealed_key from authorities order by id");
+  const before = await rows();
+  await world.kill9(); // PostgreSQL stays up, to be looked at
+  const attempt = async (): Promise<string> => await world.broker.start().then(() => "it started", (error: Error) => error.message);
+  renameSync(kek, `${kek}.away`);
+  expect(await attempt()).toMatch(/is missing, but the database holds keys sealed with it/);
+  expect(existsSync(kek)).toBe(false);
+  for (const [content, message] of [[`${randomBytes(32).toString("base64")}\n`, /KEY_UNUSABLE|key/], ["", /must hold 32 bytes/], ["AAAA\n", /must hold 32 bytes/]] as const) {
+    writeFileSync(kek, content, { mode: 0o600 });
+    expect(await attempt()).toMatch(message);
+    expect(readFileSync(kek, "utf8")).toBe(content);
+  }
+  renameSync(`${kek}.away`, kek);
+  expect(statSync(kek).mode & 0o077).toBe(0);
+  await world.broker.start();
+  expect(await rows()).toEqual(before);
+  await world.check();
+});
