@@ -6,6 +6,7 @@
 import { X509Certificate, createPrivateKey } from "node:crypto";
 import { status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { readCrl } from "../src/identity/crl.ts";
 import { WorkloadSource } from "../src/client/source.ts";
 import { Verifier } from "../src/verify/verifier.ts";
 import { agentUid, ownUid } from "./support/agent.ts";
@@ -95,6 +96,18 @@ describe("an X.509-SVID", () => {
     expect(verifier.x509(svid.chain)).toMatchObject({ accepted: true, task: task.id, epoch: now.epoch });
     const seconds = (svid.notAfter.getTime() - svid.notBefore.getTime()) / 1_000;
     expect(seconds).toBeLessThanOrEqual(300 + 60);
+  });
+
+  test("comes with the lists of every authority, and so do the bundles", async () => {
+    const { crls } = await world.admin.trust.getBundle({});
+    const known = crls.map((der) => readCrl(der).authorityKeyId.toString("hex")).sort();
+    for (const method of ["FetchX509SVID", "FetchX509Bundles"]) {
+      const stream = agent.stream(method, {}, {}, (message) => (message as { crl: string[] }).crl);
+      const lists = (await stream.next()).map((list) => readCrl(Buffer.from(list, "base64")));
+      stream.cancel();
+      expect(lists.map(({ authorityKeyId }) => authorityKeyId.toString("hex")).sort()).toEqual(known);
+      expect(known.length).toBeGreaterThanOrEqual(2);
+    }
   });
 
   test("fetched again is the same one, for the instance on any of its connections", async () => {

@@ -90,8 +90,11 @@ export class BrokerProcess {
 
   /** The value of one line of /metrics, or 0 when it is not there. */
   async metric(line: string): Promise<number> {
-    const text = await (await fetch(`${this.httpUrl}/metrics`)).text();
-    return Number(text.split("\n").find((found) => found.startsWith(`${line} `))?.slice(line.length + 1) ?? 0);
+    return Number((await this.metrics()).split("\n").find((found) => found.startsWith(`${line} `))?.slice(line.length + 1) ?? 0);
+  }
+
+  async metrics(): Promise<string> {
+    return await (await fetch(`${this.httpUrl}/metrics`)).text();
   }
 
   hangUp(): void {

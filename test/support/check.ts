@@ -31,6 +31,7 @@ export async function checkWorld(world: World): Promise<Wrong> {
     await theFeedTells(world, broker, wrong);
     await theListsTell(world, broker, wrong);
     await signedIsRecorded(world, broker, wrong);
+    await metricsNameNobody(broker, wrong);
   }
   await noSecretIsWritten(world, wrong);
   for (const broker of world.brokers) {
@@ -156,6 +157,9 @@ async function theListsTell(world: World, broker: BrokerProcess, wrong: Wrong): 
     return missing(read).length === 0 ? read : undefined;
   }).catch(async () => (await broker.admin.trust.getBundle({})).crls.map((der) => readCrl(der)));
   for (const svid of missing(lists)) wrong.push(`3: ${svid.serial} is dead, and in no list`);
+  for (const svid of await readSvids(world)) { // read again: whatever a list holds is dead by now
+    if (!svid.dead && lists.some((list) => list.has(svid.serial))) wrong.push(`3: ${svid.serial} is alive, and in a list`);
+  }
   for (const list of lists) {
     mayOnlyGrow(world, `list ${list.authorityKeyId.toString("hex")} of ${broker.dataDir}`, Number(list.number), wrong);
     if (list.nextUpdate <= now) wrong.push(`3: the list of ${list.authorityKeyId.toString("hex")} is out of date`);
@@ -169,6 +173,13 @@ async function signedIsRecorded(world: World, broker: BrokerProcess, wrong: Wron
     const [{ rows } = { rows: 0 }] = await world.sql<{ rows: number }>("select count(*)::int as rows from svids where kind = $1", [kind]);
     if (made > rows) wrong.push(`2: ${made} ${kind} signatures were made for ${rows} rows`);
   }
+}
+
+/** Whoever may read the numbers learns of no task, instance, SPIFFE ID or serial. */
+async function metricsNameNobody(broker: BrokerProcess, wrong: Wrong): Promise<void> {
+  const labels = (await broker.metrics()).match(/\{[^}]*\}/g) ?? [];
+  const named = labels.find((label) => /spiffe:|[0-9a-f]{8}-[0-9a-f]{4}-|[0-9a-f]{32}/.test(label));
+  if (named !== undefined) wrong.push(`9: a metric of ${broker.dataDir} has the label ${named}`);
 }
 
 /** 9: neither in the database nor in what brokers wrote. */
