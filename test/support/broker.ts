@@ -25,6 +25,7 @@ export class BrokerProcess {
   httpUrl = "";
   readonly #env: Readonly<Record<string, string>>;
   #child: ChildProcess | undefined;
+  #isOver = false;
 
   constructor(dataDir: string, env: Readonly<Record<string, string>>) {
     this.dataDir = dataDir;
@@ -46,6 +47,7 @@ export class BrokerProcess {
 
   /** Resolves when it says that it is ready. Throws with what it wrote when it ends instead. */
   async start(): Promise<void> {
+    if (this.#isOver) throw new Error("its world is over"); // a test that ran out of time may still be at it
     const child = spawn(process.execPath, [bin, "broker"], { env: this.env, stdio: ["ignore", "pipe", "pipe"] });
     this.#child = child;
     const before = this.output.length;
@@ -97,7 +99,9 @@ export class BrokerProcess {
     return await (await fetch(`${this.httpUrl}/metrics`)).text();
   }
 
+  /** Never to be started again. */
   hangUp(): void {
+    this.#isOver = true;
     this.workload.close();
     this.admin.close();
   }
