@@ -210,6 +210,15 @@ describe("a broker dies", () => {
     verifier.close();
   });
 
+  test("nor does a broker that nobody listens to go on believing in what it ended so", async () => {
+    const [jwt] = await agent.jwt(["crm"]);
+    const validate = (): Promise<unknown> => world.workload.workload.validateJWTSVID({ audience: "crm", svid: jwt?.token ?? "" });
+    await validate();
+    wire.halt("revoke_tasks", "cut after");
+    expect(await refusal(world.close(task))).toBe("OUTCOME_UNKNOWN");
+    await world.until("it validates no more", async () => (await refusal(validate())) !== "none");
+  });
+
   test("a backend is terminated in the middle of a close: it is repeated, and done once", async () => {
     const [{ pid } = { pid: 0 }] = await world.sql<{ pid: number }>("select pg_backend_pid() as pid");
     expect(pid).toBeGreaterThan(0);
