@@ -301,6 +301,14 @@ describe("HTTP/2", () => {
     });
   });
 
+  test("a client that takes one answer of each stream and cancels it loses none, however often", async () => {
+    using client = new RawClient(world.broker.adminSocket);
+    for (let round = 0; round < 40; round++) {
+      const answers = await Promise.all(Array.from({ length: 50 }, () => client.call(services.feed.Watch, Buffer.alloc(0))));
+      expect(answers.filter(({ status }) => status !== "OK")).toEqual([]);
+    }
+  });
+
   test("a connection that does not speak it is closed", async () => {
     silent = [
       new Peer(world.broker.workloadSocket, { hello: false }),

@@ -5,6 +5,7 @@
 // SPIFFE Workload Endpoint section 3; gRPC over HTTP/2 (encodings, timeouts, unknown methods).
 // CONTINUATION floods are bounded by nghttp2, header sizes by the settings given here to node:http2;
 // what a call's message holds is wire.ts's business, how many calls a user may make limits.ts's.
+import { constants } from "node:http2";
 import type { Http2Server, IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from "node:http2";
 import type { Server } from "@grpc/grpc-js";
 import { BrevetError, invalid } from "../errors.ts";
@@ -22,13 +23,20 @@ type Serve = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void;
 const helloMs = 5000;
 const windowMs = 10_000;
 const noisePerWindow = 2000;
+/** nghttp2 cuts a connection with an error at 1,000 (and 33 more a second); some may be on their way. */
+const cancelledBeforeRenewal = 700;
+const graceMs = 1000;
+const highestStream = 2 ** 31 - 1;
 const cost = { reset: 20, settings: 20, ping: 1 } as const;
 
 /** Called once, when the server's injector has been made and before its first connection. */
 export function guardSessions(grpc: Server, options: SessionOptions): void {
   const server = http2Of(grpc);
   server.updateSettings({ maxHeaderListSize: options.metadataBytes });
-  server.prependListener("session", watchNoise);
+  server.prependListener("session", (session) => {
+    watchNoise(session);
+    renewInTime(session);
+  });
   const [serve] = server.listeners("stream") as Serve[];
   if (!serve) throw new TypeError("grpc-js: its HTTP/2 server serves no streams");
   server.removeAllListeners("stream");
@@ -71,6 +79,24 @@ function watchNoise(session: ServerHttp2Session): void {
     });
   });
   session.once("close", () => clearTimeout(hello));
+}
+
+/**
+ * A client that takes one answer of each stream and cancels is told in time to go on with a new connection.
+ * What it sends before it has heard of that is still served: it loses no call.
+ */
+function renewInTime(session: ServerHttp2Session): void {
+  let cancelled = 0;
+  const renew = (): void => {
+    session.goaway(constants.NGHTTP2_NO_ERROR, highestStream);
+    const closing = setTimeout(() => session.close(), graceMs).unref();
+    session.once("close", () => clearTimeout(closing));
+  };
+  session.on("stream", (stream) => {
+    stream.once("close", () => {
+      if (stream.rstCode !== 0 && ++cancelled === cancelledBeforeRenewal && !session.closed && !session.destroyed) renew();
+    });
+  });
 }
 
 /** Before anything else: a request forged through a browser or a proxy has no such header. */

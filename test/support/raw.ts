@@ -37,7 +37,7 @@ export class RawClient implements Disposable {
   /** `unix:///…` */
   constructor(socket: string) {
     this.#client = new Client(socket.replace("unix://", "unix:"), credentials.createInsecure(), {
-      "grpc.use_local_subchannel_pool": 1, "grpc.enable_retries": 0, "grpc.max_send_message_length": -1,
+      "grpc.use_local_subchannel_pool": 1, "grpc.max_send_message_length": -1,
     });
   }
 
