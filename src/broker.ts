@@ -49,7 +49,11 @@ export async function runBroker(options: { configFile?: string } = {}): Promise<
     log("broker.crashed", { message: error instanceof Error ? (error.stack ?? error.message) : "unknown" }, "error");
     process.exit(1); // the supervisor starts it again; what counts is in PostgreSQL
   });
-  const broker = await startBroker(config, log);
+  const broker = await startBroker(config, log).catch((error: unknown) => {
+    const cause = error instanceof BrevetError ? error.cause : error;
+    if (cause !== undefined) log("broker.refused_to_start", { message: cause instanceof Error ? (cause.stack ?? cause.message) : "unknown" }, "error");
+    throw error;
+  });
   const { workload, admin } = socketPaths(config);
   // before it says that it is ready: whoever waits for that may end it at once
   const ending = new Promise<NodeJS.Signals>((resolve) => {

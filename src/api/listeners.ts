@@ -98,7 +98,10 @@ export function createApi(p: ApiParts): Api {
   admin.addService(services.revocations, revocationHandlers(admin, adminParts));
   admin.addService(services.catalog, catalogHandlers(admin, adminParts));
   admin.addService(services.log, logHandlers(admin, adminParts));
-  addStandardServices([workload, admin], p.health);
+  addHealth([workload, admin], p.health);
+  const both = ["brevet.v1.Tasks", "brevet.v1.Feed", "brevet.v1.Trust"];
+  addReflection(workload.guarded, [...both, "SpiffeWorkloadAPI", "brevet.v1.Agent"]);
+  addReflection(admin.guarded, [...both, "brevet.v1.Revocations", "brevet.v1.Catalog", "brevet.v1.Log"]);
   return { workload, admin, limits, close: () => refusals.close() };
 }
 
@@ -108,7 +111,7 @@ function refuseStranger(caller: Caller, config: Config): BrevetError | undefined
   return new BrevetError("DENIED_ROLE", "only administrators may use the admin socket");
 }
 
-function addStandardServices(servers: readonly ApiServer[], health: BrokerParts): void {
+function addHealth(servers: readonly ApiServer[], health: BrokerParts): void {
   const names = ["", "SpiffeWorkloadAPI"];
   const state = (ready: boolean): "SERVING" | "NOT_SERVING" => (ready ? "SERVING" : "NOT_SERVING");
   const grpcHealth = new HealthImplementation(Object.fromEntries(names.map((name) => [name, state(health.ready)])));
@@ -116,7 +119,6 @@ function addStandardServices(servers: readonly ApiServer[], health: BrokerParts)
     for (const name of names) grpcHealth.setStatus(name, state(ready));
   });
   for (const server of servers) grpcHealth.addToServer(server.guarded as Parameters<typeof grpcHealth.addToServer>[0]);
-  addReflection(servers.map((server) => server.guarded));
 }
 
 /** One place counts and logs what was answered. */

@@ -31,18 +31,20 @@ type Index = {
   readonly fileEncodings: Map<File, Uint8Array>;
 };
 
-export function addReflection(servers: readonly Server[]): void {
+/** `served`: names of the services on this socket; no other is spoken of. */
+export function addReflection(server: Server, served: readonly string[]): void {
   const reflection = new ReflectionService(packageDefinition);
   for (const index of Object.values(reflection) as unknown as readonly Index[]) {
     withoutDots(index.services);
     withoutDots(index.symbols);
+    for (const name of Object.keys(index.services)) if (!served.includes(name)) delete index.services[name];
     for (const file of Object.values(index.files)) {
       file.messageType.forEach(nameMapEntries);
       file.dependency = [...new Set(index.fileDependencies.get(file)?.map(({ name }) => name))];
       index.fileEncodings.set(file, (file.constructor as FileType).encode(file).finish());
     }
   }
-  for (const server of servers) reflection.addToServer(server);
+  reflection.addToServer(server);
 }
 
 function withoutDots(named: Record<string, unknown>): void {

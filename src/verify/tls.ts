@@ -141,8 +141,11 @@ function gated<S extends tls.Server>(server: S, options: MtlsOptions): S {
 function admit(socket: tls.TLSSocket, { verifier, onRefused, ...check }: MtlsOptions): boolean {
   socket.on("error", () => {}); // a refused or cut connection must not end the process
   const fresh = socket.authorized && !socket.isSessionReused();
+  const leaf = socket.getPeerCertificate(true);
+  // Node 24.21 hands a server the caller's leaf without its CAs (nodejs/node#65579); OpenSSL had them all
+  const alone = (leaf as { issuerCertificate?: unknown }).issuerCertificate === undefined;
   const verdict = fresh
-    ? verifier.x509(chainOf(socket.getPeerCertificate(true)), check)
+    ? alone ? verifier.x509OfHandshake(leaf.raw, check) : verifier.x509(chainOf(leaf), check)
     : { accepted: false as const, reason: "VERIFY_SIGNATURE" as const, message: "no certificate was verified in this handshake" };
   if (!verdict.accepted) {
     socket.destroy();

@@ -103,10 +103,12 @@ export class Verifier {
 
   /** `chain`: DER certificates, leaf first, concatenated; that its holder has the key is for TLS to prove (tls.ts). */
   x509(chain: Buffer, options: CheckOptions = {}): Verdict {
-    return this.#judge(chain, options, (now) => {
-      const svid = verifyX509(chain, (td) => (this.#isOurs(td) ? this.bundles.x509(td) : undefined), now);
-      return { spiffeId: svid.spiffeId, binding: svid.binding, expiresAt: svid.notAfter };
-    });
+    return this.#judgeX509(chain, options, "us");
+  }
+
+  /** For tls.ts alone: a leaf whose chain OpenSSL has just verified against `authorities`. */
+  x509OfHandshake(leaf: Buffer, options: CheckOptions): Verdict {
+    return this.#judgeX509(leaf, options, "handshake");
   }
 
   /** Destroys `socket` as soon as its caller must not be accepted any more; false if that is so already. */
@@ -142,6 +144,13 @@ export class Verifier {
   get #trustDomain(): string | undefined {
     const [only, ...others] = this.bundles.trustDomains;
     return this.#options.trustDomain ?? (others.length === 0 ? only : undefined);
+  }
+
+  #judgeX509(chain: Buffer, options: CheckOptions, by: "us" | "handshake"): Verdict {
+    return this.#judge(chain, options, (now) => {
+      const svid = verifyX509(chain, (td) => (this.#isOurs(td) ? this.bundles.x509(td) : undefined), now, by);
+      return { spiffeId: svid.spiffeId, binding: svid.binding, expiresAt: svid.notAfter };
+    });
   }
 
   #judge(evidence: string | Buffer, options: CheckOptions, verify: (now: number) => Genuine): Verdict {

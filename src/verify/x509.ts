@@ -35,13 +35,15 @@ const strongSignatures: ReadonlySet<string> = new Set([
 const weakestRsa = 2048;
 
 /**
- * Reads and verifies a chain (DER, leaf first, concatenated) at `now` (Unix ms).
+ * Reads and verifies a chain (DER, leaf first, concatenated) at `now` (Unix ms). `by: "handshake"`: OpenSSL
+ * has led the leaf to a CA of the bundle already, in the handshake that the leaf comes from.
  * Throws VERIFY_MALFORMED, _UNKNOWN_TRUST_DOMAIN, _UNKNOWN_AUTHORITY, _SIGNATURE, _EXPIRED or _NOT_YET_VALID.
  */
 export function verifyX509(
   chain: Buffer,
   bundleOf: (trustDomain: string) => readonly SigningCertificate[] | undefined,
   now: number,
+  by: "us" | "handshake" = "us",
 ): X509Svid {
   const [leafDer, ...others] = splitChain(chain);
   if (leafDer === undefined || others.length >= longestChain) throw refused("VERIFY_MALFORMED", `a chain has 1 to ${longestChain} certificates`);
@@ -52,7 +54,7 @@ export function verifyX509(
   const anchors = bundleOf(trustDomain);
   if (anchors === undefined) throw refused("VERIFY_UNKNOWN_TRUST_DOMAIN", `no bundle of trust domain ${trustDomain}`);
   checkTimes(leaf.fields, now, "the SVID");
-  climb(leaf, { anchors, intermediates: others.map(readSigningCertificate), below: 0, now });
+  if (by === "us") climb(leaf, { anchors, intermediates: others.map(readSigningCertificate), below: 0, now });
   return svid;
 }
 
