@@ -42,8 +42,9 @@ export function addLog(program: Command): void {
     .action(async (flags: Common & Filter) => {
       await asAdmin(flags, async (broker) => {
         for await (const page of pages(broker, flags, 1_000)) {
-          const lines = flags.output === "yaml" ? page.map(async (entry) => `---\n${await yamlText(entry)}`) : page.map((entry) => `${jsonText(entry)}\n`);
-          const text = (await Promise.all(lines)).join("");
+          const lines = await Promise.all(page.map(async (entry) =>
+            flags.output === "yaml" ? `---\n${await yamlText(entry)}` : `${jsonText(entry)}\n`));
+          const text = lines.join("");
           if (!process.stdout.write(text)) await new Promise((resolve) => process.stdout.once("drain", resolve));
         }
       });

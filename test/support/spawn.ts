@@ -60,7 +60,7 @@ export type PuppetOptions = Pick<SpawnOptions, "uid" | "gid"> & { readonly throu
 
 /** A process with a connection to this socket. `through`: the command that runs it, e.g. unshare. */
 export async function puppet(socketPath: string, { through = [], ...options }: PuppetOptions = {}): Promise<Puppet> {
-  const [command = process.execPath, ...args] = [...through, process.execPath, "-e", puppetText, socketPath];
+  const [command, ...args] = [...through, process.execPath, "-e", puppetText, socketPath] as [string, ...string[]];
   const child = await start(command, args, { ...options, stdio: ["pipe", "pipe", "inherit"] });
   if (!child.stdout || !child.stdin) throw new Error("a puppet has pipes");
   const { stdin } = child;
