@@ -52,6 +52,7 @@ type Held = { readonly svid: X509Svid; readonly instance: string };
 type Granted = { readonly verdict: "ok"; readonly epoch: number; readonly issuedAt: Date; readonly expiresAt: Date };
 
 const mostPerBatch = 256;
+const lanes = 2;
 const blockedTries = 100;
 const backdateMs = 60_000;
 const mostSkewMs = 5000;
@@ -77,21 +78,21 @@ export class Issuer {
         jwt: { id: now.jwt.record.id, notAfter: now.jwt.notAfter },
       };
     };
-    this.#tasks = new Batch({ send: (requests) => recordTaskSvids(store, requests, authorities()), most: mostPerBatch });
-    this.#services = new Batch({ send: (requests) => recordServiceSvids(store, requests, authorities()), most: mostPerBatch });
+    this.#tasks = new Batch({ send: (requests) => recordTaskSvids(store, requests, authorities()), most: mostPerBatch, lanes });
+    this.#services = new Batch({ send: (requests) => recordServiceSvids(store, requests, authorities()), most: mostPerBatch, lanes });
     this.#taskReads = new Batch({
       send: async (ids) => {
         const states = await readTaskStates(store, [...new Set(ids)]);
         return ids.map((id) => states.get(id) ?? null);
       },
-      most: 1024,
+      most: 1024, lanes,
     });
     this.#serviceReads = new Batch({
       send: async (names) => {
         const epochs = await readServiceEpochs(store, [...new Set(names)]);
         return names.map((name) => epochs.get(name) ?? -1);
       },
-      most: 1024,
+      most: 1024, lanes,
     });
   }
 
@@ -130,7 +131,7 @@ export class Issuer {
     const jti = randomBytes(16).toString("base64url");
     const { granted, binding, spiffeId } = await this.#record(holder, "jwt", jti, audiences); // 1-4
     const token = issueJwt({ // 5
-      signer: this.#o.signers().jwt, subject: spiffeId, audience: audiences, jti, issuedAt: granted.issuedAt, expiresAt: granted.expiresAt, binding,
+      signer: this.#o.signers().jwt, issuer: `spiffe://${this.#o.trustDomain}`, subject: spiffeId, audience: audiences, jti, issuedAt: granted.issuedAt, expiresAt: granted.expiresAt, binding,
     });
     return { spiffeId, hint: hintOf(holder), token };
   }
