@@ -149,7 +149,7 @@ describe("a JWT-SVID", () => {
     const [svid] = (await agent.jwt(["crm", "search"])) as [HeldJwt];
     const now = await world.get(task.id);
     expect(svid.audience).toEqual(["crm", "search"]);
-    expect(Object.keys(svid.claims).sort()).toEqual(["aud", "brevet", "exp", "iat", "jti", "sub"]);
+    expect(Object.keys(svid.claims).sort()).toEqual(["aud", "brevet", "exp", "iat", "iss", "jti", "sub"]);
     expect(svid.claims).toMatchObject({
       sub: task.spiffeId, brevet: { task: task.id, epoch: now.epoch, instance: now.instance?.id, context: now.contextDigest, for: "alice@example.org" },
     });

@@ -60,8 +60,8 @@ export type PuppetOptions = Pick<SpawnOptions, "uid" | "gid"> & { readonly throu
 
 /** A process with a connection to this socket. `through`: the command that runs it, e.g. unshare. */
 export async function puppet(socketPath: string, { through = [], ...options }: PuppetOptions = {}): Promise<Puppet> {
-  const [command, ...args] = [...through, process.execPath, "-e", puppetText, socketPath] as [string, ...string[]];
-  const child = await start(command, args, { ...options, stdio: ["pipe", "pipe", "inherit"] });
+  const line = [...through, process.execPath, "-e", puppetText, socketPath];
+  const child = await start(line[0] ?? "", line.slice(1), { ...options, stdio: ["pipe", "pipe", "inherit"] });
   if (!child.stdout || !child.stdin) throw new Error("a puppet has pipes");
   const { stdin } = child;
   const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
