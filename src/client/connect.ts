@@ -47,7 +47,6 @@ const channelOptions = {
   "grpc.max_reconnect_backoff_ms": 1_000,
   "grpc.max_receive_message_length": 8 << 20,
   "grpc.max_send_message_length": 4 << 20,
-  "grpc.enable_retries": 0,
   "grpc.enable_http_proxy": 0,
   "grpc.service_config_disable_resolution": 1,
 };
