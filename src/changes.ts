@@ -22,6 +22,8 @@ export type Told = {
   readonly metrics: Metrics;
 };
 
+const lookAgainMs = 200;
+
 export class Changes {
   #told: Told | undefined;
   readonly #tasks = new Map<string, Set<() => void>>();
@@ -91,8 +93,8 @@ export class Changes {
         else this.#ended(task);
       }
     } catch {
-      // without the database nothing is issued; when it is back, each fetch reads the row anyway
-      for (const task of tasks) this.#ended(task);
+      // over or only changed, who knows: a task taken for ended would lose its process's watch for good
+      setTimeout(() => void this.#look(told, tasks), lookAgainMs).unref();
     }
   }
 

@@ -49,6 +49,7 @@ test("what one has acknowledged is so at the other: open, claim, change, close",
     await agent.claim(id, at(first));
     const [before] = await agent.x509(at(second)); // bound by the other
     expect(before).toMatchObject({ hint: id, binding: { task: id, epoch: 1 } });
+    expect(await second.metric(`brevet_now{what="held"}`)).toBe(1);
     await first.workload.tasks.changeContext({ task: id, set: { turn: "1" }, remove: [] });
     expect((await agent.x509(at(second)))[0]?.binding?.epoch).toBe(2);
     expect((await agent.jwt(["crm"], at(second)))[0]?.binding?.epoch).toBe(2);
@@ -128,6 +129,23 @@ test("one loses its database: its verifiers grow stale and accept nothing, the o
   await world.until("the stream holds one", () => stream.messages.at(-1)?.length === 1);
   expect(stream.messages.at(-1)?.map(({ hint }) => hint)).toEqual([staying.id]);
   verifier.close();
+  await agent.kill();
+});
+
+test("one hears of a change and can't look it up at once: its streams and endpoints stay, and get the new epoch", async () => {
+  const agent = await world.agent();
+  const { id } = await here.workload.tasks.open({ agent: "researcher", context: { model: "one" } });
+  await agent.claim(id, at(here));
+  const stream = agent.follow(at(there));
+  await stream.next();
+  const halt = wire.halt("get_tasks", "cut before");
+  await here.workload.tasks.changeContext({ task: id, set: { model: "two" }, remove: [] });
+  await halt.reached;
+  expect((await stream.next())[0]?.binding?.epoch).toBe(2);
+  const { endpoint } = await there.workload.tasks.get({ task: id });
+  expect((await agent.x509({ socket: endpoint }))[0]).toMatchObject({ hint: id, binding: { epoch: 2 } });
+  await here.workload.tasks.close({ task: id });
+  expect(codeOf(await stream.ended)).toBe("DENIED_TASK_ENDED");
   await agent.kill();
 });
 
