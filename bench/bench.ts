@@ -1,7 +1,8 @@
 // How fast is Brevet on this machine?
 // `npm run bench` measures every row of the table, one after the other; `-- NAME …` only those named,
-// `-- --json` prints a JSON line for each figure, `-- --profile=DIR` leaves the brokers' profiles. It exits with 1 when a row could not be measured,
-// not when it misses its target: a shared machine is slow by no fault of the code.
+// `-- --json` prints a JSON line for each figure, `-- --profile=DIR` leaves the brokers' profiles there.
+// It exits with 1 when a row could not be measured, not when it misses its target: a shared machine is
+// slow by no fault of the code.
 // What is measured is in the rows-*.ts; nothing is left running or lying about.
 import { cpus, loadavg } from "node:os";
 import { Broker } from "./broker.ts";

@@ -49,7 +49,7 @@ async function caller(load: CallLoad, request: Buffer, until: number, latencies:
   while (now() < until) {
     let began = now();
     const wire = await Wire.connect(load.socket, load.method);
-    for (let calls = 0; calls < mostCalls && now() < until; calls++) {
+    for (let calls = 0; calls < mostCalls && !wire.leaving && now() < until; calls++) {
       if (!load.newConnections) began = now();
       if (await ask(wire, request)) {
         latencies.push(now() - began);

@@ -65,6 +65,8 @@ export class Wire {
   #rest: Buffer = Buffer.alloc(0);
   #received = 0;
   #closed = false;
+  /** The server wants what comes next on another connection. */
+  leaving = false;
 
   /** Resolves when the connection stands; one that the listener has no room for just now is tried again. */
   static async connect(socketPath: string, method: string): Promise<Wire> {
@@ -149,6 +151,7 @@ export class Wire {
     if (type === frame.data) this.#data(id, payload);
     if ((type === frame.data || type === frame.headers) && (flags & endStream) !== 0) this.#end(id);
     if (type === frame.reset) this.#end(id);
+    if (type === frame.goAway) this.leaving = true;
     if (type === frame.settings && (flags & ack) === 0) this.#socket.write(encodeFrame(frame.settings, ack, 0, Buffer.alloc(0)));
     if (type === frame.ping && (flags & ack) === 0) this.#socket.write(encodeFrame(frame.ping, ack, 0, payload));
   }

@@ -52,7 +52,6 @@ type Held = { readonly svid: X509Svid; readonly instance: string };
 type Granted = { readonly verdict: "ok"; readonly epoch: number; readonly issuedAt: Date; readonly expiresAt: Date };
 
 const mostPerBatch = 256;
-const lanes = 2;
 const blockedTries = 100;
 const backdateMs = 60_000;
 const mostSkewMs = 5000;
@@ -78,21 +77,21 @@ export class Issuer {
         jwt: { id: now.jwt.record.id, notAfter: now.jwt.notAfter },
       };
     };
-    this.#tasks = new Batch({ send: (requests) => recordTaskSvids(store, requests, authorities()), most: mostPerBatch, lanes });
-    this.#services = new Batch({ send: (requests) => recordServiceSvids(store, requests, authorities()), most: mostPerBatch, lanes });
+    this.#tasks = new Batch({ send: (requests) => recordTaskSvids(store, requests, authorities()), most: mostPerBatch });
+    this.#services = new Batch({ send: (requests) => recordServiceSvids(store, requests, authorities()), most: mostPerBatch });
     this.#taskReads = new Batch({
       send: async (ids) => {
         const states = await readTaskStates(store, [...new Set(ids)]);
         return ids.map((id) => states.get(id) ?? null);
       },
-      most: 1024, lanes,
+      most: 1024,
     });
     this.#serviceReads = new Batch({
       send: async (names) => {
         const epochs = await readServiceEpochs(store, [...new Set(names)]);
         return names.map((name) => epochs.get(name) ?? -1);
       },
-      most: 1024, lanes,
+      most: 1024,
     });
   }
 

@@ -1,15 +1,13 @@
 // How do many small transactions become few?
-// Group commit: one batch is in flight on each lane (one lane, unless said otherwise), and a request
-// joins only a batch that has not been sent. Each request gets a verdict of its own. A batch that the
-// database rejects as a whole is sent again singly, once, so one bad request does not fail its neighbours.
+// Group commit: one batch is in flight at a time, and a request joins only a batch that has not been
+// sent. Each request gets a verdict of its own. A batch that the database rejects as a whole is sent
+// again singly, once, so one bad request does not fail its neighbours.
 // What a batch does is the caller's business.
 import { BrevetError } from "../errors.ts";
 
 export type BatchOptions<Q, A> = {
   readonly send: (requests: readonly Q[]) => Promise<readonly A[]>;
   readonly most: number;
-  /** Batches in flight at once: with two, one is answered while the other is on its way. */
-  readonly lanes?: number;
   /** Two requests with the same key never share a batch. */
   readonly keyOf?: (request: Q) => string;
 };
@@ -19,7 +17,7 @@ type Waiting<Q, A> = { readonly request: Q; readonly resolve: (answer: A) => voi
 export class Batch<Q, A> {
   readonly #options: BatchOptions<Q, A>;
   #waiting: Waiting<Q, A>[] = [];
-  #busy = 0;
+  #busy = false;
 
   constructor(options: BatchOptions<Q, A>) {
     this.#options = options;
@@ -28,8 +26,8 @@ export class Batch<Q, A> {
   add(request: Q): Promise<A> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ request, resolve, reject });
-      if (this.#busy === (this.#options.lanes ?? 1)) return;
-      this.#busy++;
+      if (this.#busy) return;
+      this.#busy = true;
       // what arrives in the same turn of the event loop shares the first batch
       setImmediate(() => void this.#drain());
     });
@@ -37,7 +35,7 @@ export class Batch<Q, A> {
 
   async #drain(): Promise<void> {
     while (this.#waiting.length > 0) await this.#sendOne(this.#take());
-    this.#busy--;
+    this.#busy = false;
   }
 
   #take(): Waiting<Q, A>[] {
