@@ -295,6 +295,17 @@ services: [${names.map((name) => `{ name: ${name}, owner: o@example.org, selecto
   await expect(Promise.all([applying, wanting])).resolves.toBeDefined();
 });
 
+test("a service that the catalog drops loses its SVIDs in the same transaction", async () => {
+  const catalog = (services: string): string => `agents: [{ name: researcher, owner: o@example.org, selectors: [{ uid: 1000, path: /bin/a }] }, { name: brief, owner: o@example.org, selectors: [{ uid: 1000, path: /bin/b }] }]
+services: [${services}]`;
+  await ledger.apply(catalog("{ name: dropped, owner: o@example.org, selectors: [{ uid: 7, path: /bin/s }] }"));
+  await recordServiceSvids(ledger.store, [{ service: "dropped", by: "t", kind: "x509", serial: randomUUID(), audiences: [] }], authorities);
+  await ledger.apply(catalog(""));
+  expect(await ledger.owner.rows("select epoch::int from revocations where subject = 'service/dropped'")).toEqual([{ epoch: 2 }]);
+  const [again] = await recordServiceSvids(ledger.store, [{ service: "dropped", by: "t", kind: "x509", serial: randomUUID(), audiences: [] }], authorities);
+  expect(again).toEqual({ verdict: "gone" });
+});
+
 describe("the feed", () => {
   test("a reader that asks for what is above the last it knew misses nothing, however commits overtake each other", async () => {
     const { sequence: before } = await readFeedHead(ledger.store);

@@ -140,10 +140,11 @@ export function catalogHandlers(server: ApiServer, p: AdminParts): CatalogHandle
       const digest = createHash("sha256").update(canonical).digest("hex");
       const answer = { changes: changes.map((change) => ({ ...change, fields: [...change.fields] })), warnings, digest, dryRun: request.dryRun };
       if (request.dryRun) await checkOrphans(p.store, catalog);
-      if (request.dryRun || changes.length === 0) return answer;
-      const { removedServices } = await applyCatalog(p.store, catalog, { digest, canonical, by: actorOf(call), changes });
+      if (request.dryRun) return answer;
+      if (changes.length > 0) await applyCatalog(p.store, catalog, { digest, canonical, by: actorOf(call), changes });
+      // also when nothing differs: the answer to an earlier try may have been lost on its way to us
       await p.reloadCatalog();
-      if (removedServices.length > 0) await p.revoker.services(removedServices, "removed from the catalog", actorOf(call));
+      await p.feed.catchUp();
       return answer;
     }),
 

@@ -66,9 +66,6 @@ export class Trust {
     await changeAuthorities(this.#store, this.#trustDomain, (now, rows) => this.#plan(now, rows));
     const state = await readTrust(this.#store);
     if (!state) throw new BrevetError("NOT_READY", "the trust domain has no authorities");
-    if (state.trustDomain !== this.#trustDomain) {
-      throw new BrevetError("START_REFUSED", `trustDomain: the database belongs to ${state.trustDomain}, not to ${this.#trustDomain}`);
-    }
     if (this.#published?.bundle.sequence === state.bundleSequence) return;
     this.#open(state.authorities, state.bundleSequence);
     for (const listener of this.#listeners) listener();

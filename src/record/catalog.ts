@@ -4,6 +4,7 @@
 // What a catalog may say is src/identity/catalog.ts's business.
 import type { AgentDefinition, Catalog, ServiceDefinition } from "../identity/catalog.ts";
 import { BrevetError } from "../errors.ts";
+import { revokeServices } from "./revocations.ts";
 import type { Row, Statement, Store } from "./store.ts";
 
 export type RegisteredAgent = {
@@ -66,13 +67,13 @@ const versionStatement: Statement = {
 const logStatement: Statement = { name: "log_catalog", text: "select log_entry(clock_timestamp(), 'catalog.applied', null, null, $1, $2::jsonb)" };
 
 /**
- * Makes the catalog what is given; `change` is what the log shall say of it.
+ * Makes the catalog what is given, and kills the SVIDs of the services it drops; `changes` is what the log shall say of it.
  * @throws BrevetError CATALOG_ORPHANS_TASKS naming the live tasks whose agent would be gone
  */
 export async function applyCatalog(
   store: Store, catalog: Catalog, version: { digest: string; canonical: string; by: string; changes: unknown },
-): Promise<{ removedServices: string[] }> {
-  return store.transaction(async (tx) => {
+): Promise<void> {
+  await store.transaction(async (tx) => {
     await tx.query(lockStatement);
     await tx.query(lockAgentsStatement);
     await tx.query(lockServicesStatement);
@@ -85,8 +86,8 @@ export async function applyCatalog(
     const dropped = await tx.query(dropServicesStatement, [catalog.services.map((service) => service.name)]);
     await tx.query(versionStatement, [version.digest, version.canonical, version.by]);
     await tx.query(logStatement, [version.by, JSON.stringify({ digest: version.digest, changes: version.changes })]);
+    await revokeServices(tx, dropped.map((row) => row["name"] as string), "removed from the catalog", version.by);
     await tx.query({ name: "notify_catalog", text: "select pg_notify('brevet', 'catalog')" });
-    return { removedServices: dropped.map((row) => row["name"] as string) };
   });
 }
 

@@ -3,7 +3,7 @@
 // their order is the order of the commits, and a reader that asks for what is above N misses nothing.
 // The transaction itself is revoke_tasks (migrations/); who is told is src/revoke's business.
 import type { TaskState } from "../identity/task.ts";
-import type { Statement, Store } from "./store.ts";
+import type { Statement, Store, Transaction } from "./store.ts";
 
 export type RevokeRequest = {
   readonly task: string;
@@ -57,8 +57,9 @@ const revokeServicesStatement: Statement = {
   text: "select name, epoch, sequence, until from revoke_services($1, $2, $3)",
 };
 
-export async function revokeServices(store: Store, names: readonly string[], reason: string, actor: string): Promise<FeedRow[]> {
-  const rows = await store.query(revokeServicesStatement, [names, reason, actor]);
+/** `within`: the store, or a transaction that does more. */
+export async function revokeServices(within: Transaction, names: readonly string[], reason: string, actor: string): Promise<FeedRow[]> {
+  const rows = await within.query(revokeServicesStatement, [names, reason, actor]);
   return rows.map((row) => ({
     subject: `service/${row["name"] as string}`,
     epoch: row["epoch"] as number,

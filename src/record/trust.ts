@@ -75,7 +75,7 @@ export type AuthorityChange =
 
 const lockStatement: Statement = { name: "lock_trust", text: "select pg_advisory_xact_lock(7221, 2)" };
 const initStatement: Statement = { name: "init_trust", text: "insert into trust (trust_domain) values ($1) on conflict do nothing" };
-const bumpStatement: Statement = { name: "bump_bundle", text: "update trust set bundle_sequence = bundle_sequence + 1 where trust_domain = $1 returning bundle_sequence" };
+const bumpStatement: Statement = { name: "bump_bundle", text: "update trust set bundle_sequence = bundle_sequence + 1" };
 const addStatement: Statement = {
   name: "add_authority",
   text: `insert into authorities (id, use, state, parent, certificate, public_key, sealed_key, not_before, not_after)
@@ -97,12 +97,15 @@ export async function changeAuthorities(
   return store.transaction(async (tx) => {
     await tx.query(lockStatement);
     await tx.query(initStatement, [trustDomain]);
+    const [trust] = await tx.query(trustStatement);
+    if (trust?.["trust_domain"] !== trustDomain) {
+      throw new BrevetError("START_REFUSED", `trustDomain: the database belongs to ${trust?.["trust_domain"] as string}, not to ${trustDomain}`);
+    }
     const [clock] = await tx.query(nowStatement);
     const authorities = (await tx.query(listStatement)).map(toAuthority);
     const changes = plan(clock?.["now"] as Date, authorities);
     if (changes.length === 0) return false;
-    const bumped = await tx.query(bumpStatement, [trustDomain]);
-    if (bumped.length === 0) throw new BrevetError("START_REFUSED", `database: it belongs to another trust domain than ${trustDomain}`);
+    await tx.query(bumpStatement);
     for (const change of changes) {
       if ("add" in change) {
         const a = change.add;
