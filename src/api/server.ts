@@ -19,8 +19,6 @@ export type Connection = {
   readonly caller: Caller;
   /** The task whose own endpoint this is; null on the common sockets. */
   readonly endpointTask: string | null;
-  /** Aborted when the connection closes. */
-  readonly closed: AbortSignal;
 };
 
 export type Call = { readonly connection: Connection; readonly signal: AbortSignal; readonly method: string };
@@ -208,15 +206,13 @@ export class ApiServer {
       socket.destroy();
       return false;
     }
-    const closing = new AbortController();
     const id = `c${this.#next++}`;
-    this.#connections.set(id, { caller, endpointTask, closed: closing.signal });
+    this.#connections.set(id, { caller, endpointTask });
     // grpc-js hands a call's peer address on as text: for our connections it is this key
     Object.defineProperty(socket, "remoteAddress", { value: id });
     socket.once("close", () => {
       this.#connections.delete(id);
       this.#o.limits.disconnect(caller.uid);
-      closing.abort();
       caller.close();
     });
     this.#injector.injectConnection(socket);
