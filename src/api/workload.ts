@@ -188,7 +188,7 @@ class X509Stream {
         this.#wake();
       }),
       crls.onChange(() => (this.#crlDue ||= performance.now() + crlPaceMs * (1 + Math.random()))),
-      ...(holding.kind === "tasks" ? [bindings.watch(holding.found.instance, () => this.#lookAgain())] : []),
+      ...(holding.kind === "tasks" ? [bindings.watch(holding.found.instance, (task) => this.#changed(task))] : []),
       onServicesChanged(() => (holding.kind === "tasks" ? this.#dropLost() : this.#wake())),
     ];
     this.#call.signal.addEventListener("abort", aborted, { once: true });
@@ -261,6 +261,12 @@ class X509Stream {
 
   #lookAgain(): void {
     if (this.#dropLost()) this.#wake();
+  }
+
+  /** A task's own endpoint has nothing to do with the others of its process. */
+  #changed(task: string): void {
+    const { endpointTask } = this.#call.connection;
+    if (endpointTask === null || endpointTask === task) this.#lookAgain();
   }
 
   /** In the same turn as the change: what is no longer held leaves the stream at once. False if that was all. */

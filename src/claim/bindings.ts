@@ -62,7 +62,7 @@ export class Bindings {
   readonly #o: BindingsOptions;
   readonly #byPid = new Map<number, Instance>();
   readonly #byTask = new Map<string, Bound>();
-  readonly #watchers = new Map<string, Set<() => void>>();
+  readonly #watchers = new Map<string, Set<(task: string) => void>>();
   readonly #newcomers = new Set<(instance: Instance) => void>();
 
   constructor(options: BindingsOptions) {
@@ -109,7 +109,7 @@ export class Bindings {
     instance.bound.push(bound);
     if (bound.scope === "tree") instance.hadTree = true;
     this.#byTask.set(bound.task, bound);
-    this.#notify(instance);
+    this.#notify(bound);
     for (const newcomer of this.#newcomers) newcomer(instance);
     return bound;
   }
@@ -120,7 +120,7 @@ export class Bindings {
     if (!bound) return undefined;
     this.#byTask.delete(task);
     bound.instance.bound.splice(bound.instance.bound.indexOf(bound), 1);
-    this.#notify(bound.instance);
+    this.#notify(bound);
     return bound;
   }
 
@@ -129,11 +129,11 @@ export class Bindings {
     const bound = this.#byTask.get(task);
     if (!bound) return;
     bound.epoch = Math.max(bound.epoch, epoch);
-    this.#notify(bound.instance);
+    this.#notify(bound);
   }
 
-  /** Calls back after each change of what the instance holds. */
-  watch(instance: Instance, callback: () => void): () => void {
+  /** Calls back after each change of what the instance holds, with the task that changed. */
+  watch(instance: Instance, callback: (task: string) => void): () => void {
     let set = this.#watchers.get(instance.id);
     if (!set) this.#watchers.set(instance.id, (set = new Set()));
     set.add(callback);
@@ -199,8 +199,8 @@ export class Bindings {
     closeFd(instance.pidfd);
   }
 
-  #notify(instance: Instance): void {
-    for (const callback of [...(this.#watchers.get(instance.id) ?? [])]) callback();
+  #notify({ instance, task }: Bound): void {
+    for (const callback of [...(this.#watchers.get(instance.id) ?? [])]) callback(task);
   }
 }
 
