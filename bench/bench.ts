@@ -44,7 +44,11 @@ async function main(args: readonly string[]): Promise<number> {
   return failed === 0 ? 0 : 1;
 }
 
-for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  process.once(signal, () => void Promise.all([...Broker.running].map((broker) => broker.stop())).then(() => process.exit(130)));
+async function stopAll(): Promise<never> {
+  await Promise.all([...Broker.running].map((broker) => broker.stop()));
+  process.exit(130);
 }
+
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => void stopAll());
+process.stdout.once("error", () => void stopAll()); // whoever read the table has gone
 process.exitCode = await main(process.argv.slice(2));
