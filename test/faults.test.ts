@@ -331,7 +331,7 @@ test("a clock that differs from the database's by more than five seconds issues 
   await world.check();
 });
 
-test("whatever is killed, again and again, under load: what was acknowledged holds", { timeout: 60_000 }, async () => {
+test("whatever is killed, again and again, under load: what was acknowledged holds", { timeout: 120_000 }, async () => {
   await using world = await World.start({ embedded: true });
   const agents = await Promise.all(Array.from({ length: 2 }, () => world.agent()));
   const acknowledged: string[] = [];

@@ -26,7 +26,7 @@ beforeAll(async () => {
 });
 afterAll(() => ledger.close());
 
-test("a thousand closes against fetches at two brokers", { timeout: 60_000 }, async () => {
+test("a thousand closes against fetches at two brokers", { timeout: 120_000 }, async () => {
   const issuers: Issuer[] = [];
   const brokers = [half(ledger.store, issuers), half(ledger.anotherStore(), issuers)];
   const all: Held[] = [];
@@ -166,7 +166,7 @@ require("node:readline").createInterface(process.stdin).once("line", (bytes) => 
 });
 `;
 
-test("one ticket, fifty processes: it is the first one's", async () => {
+test("one ticket, fifty processes: it is the first one's", { timeout: 120_000 }, async () => {
   await using world = await World.start();
   const task = await world.open({ bind: "ticket" });
   const { path, requestSerialize } = services.agent.Claim;

@@ -79,7 +79,7 @@ test("killed with live agents: the same tasks, the same instances, the same data
 
 test("a task that expired while no broker was up is over, and its SVIDs are in the feed and the lists", async () => {
   const agent = await world.agent();
-  const { id } = await world.open({ ttlSeconds: 3 });
+  const { id } = await world.open({ ttlSeconds: 6 });
   await agent.claim(id);
   await agent.x509();
   await world.kill9();
