@@ -100,6 +100,7 @@ describe("issue against close", () => {
     expect(await c.issue(held)).toMatchObject({ verdict: "blocked" });
     await a.rows("commit");
     expect(await closing).toMatchObject({ verdict: "ended" });
+    await c.close();
   });
 
   test("a batch gives each its own verdict, in order; one that is blocked holds nobody up", async () => {
@@ -259,6 +260,7 @@ services: [${["a", "b", "c"].map((name) => `{ name: ${name}, owner: o@example.or
   const rounds = async (work: (line: Line, n: number) => Promise<unknown>): Promise<void> => {
     const line = await ledger.line();
     for (let n = 0; n < 60; n++) await work(line, n).catch((error: unknown) => errors.push(error));
+    await line.close();
   };
   const issueAll = (line: Line, n: number): Promise<unknown> => {
     const order = turned(tasks, n);
@@ -334,6 +336,7 @@ describe("the feed", () => {
     }));
     writing = false;
     await reading;
+    await Promise.all(writers.map((line) => line.close()));
     expect(seen.map((row) => row.sequence)).toEqual(tasks.map((_, i) => before + 1 + i));
     expect(new Set(seen.map((row) => row.subject))).toEqual(new Set(tasks.map((t) => t.task)));
     expect((await readFeedHead(ledger.store)).sequence).toBe(before + tasks.length);

@@ -54,6 +54,11 @@ export class Line {
     return row;
   }
 
+  /** Of the server's few connections, give this one back. */
+  close(): Promise<void> {
+    return this.#client.end();
+  }
+
   async pid(): Promise<number> {
     return (await this.one<{ pid: number }>("select pg_backend_pid() as pid")).pid;
   }
@@ -105,7 +110,7 @@ export class Ledger {
   }
 
   /** As a second broker has one. */
-  anotherStore(poolSize = 12, url = this.url): Store {
+  anotherStore(poolSize = 6, url = this.url): Store {
     const store = new Store({ app: { connectionString: url, options: "-c role=brevet_app" }, log: () => {}, poolSize });
     this.#undo.push(() => store.close());
     return store;
@@ -114,8 +119,9 @@ export class Ledger {
   async line(): Promise<Line> {
     const client = new pg.Client({ connectionString: this.url, options: "-c role=brevet_app -c search_path=brevet -c statement_timeout=20000" });
     await client.connect();
-    this.#undo.push(() => client.end());
-    return new Line(client);
+    const line = new Line(client);
+    this.#undo.push(() => line.close());
+    return line;
   }
 
   async open(change: Partial<NewTask> = {}): Promise<string> {
