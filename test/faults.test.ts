@@ -5,12 +5,12 @@
 // woken from a pause, or with a wrong clock must not do.
 // DESIGN 3, 8; threats T12, T13, T14, T16.
 import { createHash } from "node:crypto";
-import { readFileSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, beforeAll, beforeEach, afterEach, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import type { BrevetError } from "../src/errors.ts";
 import { grpcStatus } from "../src/errors.ts";
 import { getTask } from "../src/record/tasks.ts";
@@ -306,8 +306,9 @@ describe("a broker dies", () => {
 });
 
 test("a clock that differs from the database's by more than five seconds issues nothing, and issues again when it is right", async () => {
-  const file = join(tmpdir(), `brevet-clock-${process.pid}`);
-  const shim = `${file}.cjs`;
+  const folder = mkdtempSync(join(tmpdir(), "brevet-clock-"));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const [file, shim] = [join(folder, "skew"), join(folder, "shim.cjs")];
   writeFileSync(file, "0");
   // the broker's own idea of the time, and nothing else of it, is led by a file
   writeFileSync(shim, `const { readFileSync } = require("node:fs"); const now = Date.now;
