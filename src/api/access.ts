@@ -59,7 +59,7 @@ export class Access {
     if (reference.length > 2048) throw invalid([{ field: "task", description: "is too long" }]);
     if (!/^[!-~]+$/.test(reference)) throw invalid([{ field: "task", description: "may hold only printable ASCII characters, and no space" }]);
     const exact = reference.toLowerCase();
-    if (isTaskId(exact)) return getTasks(store, [exact]);
+    if (isTaskId(exact)) return [await getTask(store, exact)].filter((row) => row !== undefined);
     if (reference.startsWith("spiffe://")) return this.#bySpiffeId(reference);
     const pid = /^pid:([1-9][0-9]{0,9})$/.exec(reference);
     if (pid) return getTasks(store, this.#p.bindings.ofPid(Number(pid[1])));

@@ -84,14 +84,14 @@ export class Issuer {
         const states = await readTaskStates(store, [...new Set(ids)]);
         return ids.map((id) => states.get(id) ?? null);
       },
-      most: 1024,
+      most: 1024, lanes: 4,
     });
     this.#serviceReads = new Batch({
       send: async (names) => {
         const epochs = await readServiceEpochs(store, [...new Set(names)]);
         return names.map((name) => epochs.get(name) ?? -1);
       },
-      most: 1024,
+      most: 1024, lanes: 4,
     });
   }
 

@@ -1,13 +1,16 @@
 // How do many small transactions become few?
-// Group commit: one batch is in flight at a time, and a request joins only a batch that has not been
-// sent. Each request gets a verdict of its own. A batch that the database rejects as a whole is sent
+// Group commit: one batch is in flight at a time (of reads, several), and a request joins only a batch
+// that has not been sent. Each request gets a verdict of its own. A batch that the database rejects as a whole is sent
 // again singly, once, so one bad request does not fail its neighbours.
 // What a batch does is the caller's business.
 import { BrevetError } from "../errors.ts";
+import type { Store } from "./store.ts";
 
 export type BatchOptions<Q, A> = {
   readonly send: (requests: readonly Q[]) => Promise<readonly A[]>;
   readonly most: number;
+  /** Batches in flight at once; default 1. More is for reads. */
+  readonly lanes?: number;
   /** Two requests with the same key never share a batch. */
   readonly keyOf?: (request: Q) => string;
 };
@@ -17,7 +20,7 @@ type Waiting<Q, A> = { readonly request: Q; readonly resolve: (answer: A) => voi
 export class Batch<Q, A> {
   readonly #options: BatchOptions<Q, A>;
   #waiting: Waiting<Q, A>[] = [];
-  #busy = false;
+  #busy = 0;
 
   constructor(options: BatchOptions<Q, A>) {
     this.#options = options;
@@ -26,8 +29,8 @@ export class Batch<Q, A> {
   add(request: Q): Promise<A> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ request, resolve, reject });
-      if (this.#busy) return;
-      this.#busy = true;
+      if (this.#busy === (this.#options.lanes ?? 1)) return;
+      this.#busy++;
       // what arrives in the same turn of the event loop shares the first batch
       setImmediate(() => void this.#drain());
     });
@@ -35,7 +38,7 @@ export class Batch<Q, A> {
 
   async #drain(): Promise<void> {
     while (this.#waiting.length > 0) await this.#sendOne(this.#take());
-    this.#busy = false;
+    this.#busy--;
   }
 
   #take(): Waiting<Q, A>[] {
@@ -68,4 +71,14 @@ export class Batch<Q, A> {
       else for (const waiting of batch) await this.#sendOne([waiting]);
     }
   }
+}
+
+/** One batch for each store, made when it is first used. */
+export function perStore<Q, A>(make: (store: Store) => Batch<Q, A>): (store: Store) => Batch<Q, A> {
+  const batches = new WeakMap<Store, Batch<Q, A>>();
+  return (store) => {
+    let batch = batches.get(store);
+    if (!batch) batches.set(store, (batch = make(store)));
+    return batch;
+  };
 }

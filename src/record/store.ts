@@ -38,6 +38,11 @@ const sessionSettings = [
   "-c statement_timeout=5000",
   "-c lock_timeout=2000",
   "-c idle_in_transaction_session_timeout=5000",
+  // Every statement is one of ours, by an index: its plan is made once, not at each call, and must stay
+  // right when a table that was empty then has grown.
+  "-c plan_cache_mode=force_generic_plan",
+  "-c enable_seqscan=off",
+  "-c jit=off",
 ].join(" ");
 
 /** SQLSTATEs after which the same statement may simply be sent again: it was rolled back. */

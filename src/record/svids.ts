@@ -179,27 +179,36 @@ export async function countLiveSvids(store: Store, tasks: readonly string[]): Pr
   return new Map(rows.map((row) => [row["task"] as string, row["n"] as number]));
 }
 
-export type RevokedCertificate = { readonly serial: string; readonly authority: string; readonly expiresAt: Date; readonly revokedAt: Date; readonly ended: boolean };
+export type RevokedCertificate = {
+  readonly id: number; readonly serial: string; readonly authority: string; readonly expiresAt: Date; readonly revokedAt: Date; readonly ended: boolean;
+};
 
 const revokedStatement: Statement = {
   name: "revoked_certificates",
   text: `with news as (
       select r.subject, r.epoch, r.at, case when r.subject like 'service/%' then null else r.subject::uuid end as task
       from revocations r where r.sequence > $1 and r.sequence <= $2)
-    select s.serial, s.authority, s.expires_at, n.at, t.state <> 'active' as ended
-      from news n join svids s on s.task = n.task and s.epoch < n.epoch join tasks t on t.id = s.task
-      where s.kind = 'x509' and s.expires_at > $3
-    union all
-    select s.serial, s.authority, s.expires_at, n.at, true
-      from news n join svids s on n.subject = 'service/' || s.service and s.epoch < n.epoch
-      where n.task is null and s.service is not null and s.kind = 'x509' and s.expires_at > $3`,
+    select * from (
+      select s.id, s.serial, s.authority, s.expires_at, n.at, t.state <> 'active' as ended
+        from news n join svids s on s.task = n.task and s.epoch < n.epoch join tasks t on t.id = s.task
+        where s.kind = 'x509' and s.expires_at > $3 and s.id > $4
+      union all
+      select s.id, s.serial, s.authority, s.expires_at, n.at, true
+        from news n join svids s on n.subject = 'service/' || s.service and s.epoch < n.epoch
+        where n.task is null and s.service is not null and s.kind = 'x509' and s.expires_at > $3 and s.id > $4) x
+    order by id limit $5`,
 };
 
-/** Certificates that the revocations after `from`, up to `to`, killed, and that had not expired at `since`. */
-export async function revokedCertificates(store: Store, from: number, to: number, since: Date): Promise<RevokedCertificate[]> {
-  const rows = await store.query(revokedStatement, [from, to, since]);
+/**
+ * Certificates that the revocations after `from`, up to `to`, killed, and that had not expired at `since`:
+ * those after the row `afterId`, at most `limit`.
+ */
+export async function revokedCertificates(
+  store: Store, { from, to, since, afterId, limit }: { from: number; to: number; since: Date; afterId: number; limit: number },
+): Promise<RevokedCertificate[]> {
+  const rows = await store.query(revokedStatement, [from, to, since, afterId, limit]);
   return rows.map((row) => ({
-    serial: row["serial"] as string, authority: row["authority"] as string, expiresAt: row["expires_at"] as Date,
+    id: row["id"] as number, serial: row["serial"] as string, authority: row["authority"] as string, expiresAt: row["expires_at"] as Date,
     revokedAt: row["at"] as Date, ended: row["ended"] as boolean,
   }));
 }

@@ -3,6 +3,7 @@
 // expiry is `expired` whether or not any process was up to say so. Statements name their columns.
 // Fate is decided elsewhere: issuing in svids.ts, ending and context changes in revocations.ts.
 import type { Bind, Scope, TaskState } from "../identity/task.ts";
+import { Batch, perStore } from "./batch.ts";
 import type { Row, Statement, Store } from "./store.ts";
 
 export type TaskRow = {
@@ -113,19 +114,33 @@ export type OpenOutcome =
   | { readonly verdict: "disabled"; readonly reason: string };
 
 const openStatement: Statement = {
-  name: "open_task",
-  text: "select verdict, task_id, disabled_reason from open_task($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+  name: "open_tasks",
+  text: `select x.ord, o.verdict, o.task_id, o.disabled_reason
+    from (select u.p, u.ord from unnest($1::jsonb[]) with ordinality u(p, ord) order by u.p ->> 'agent', u.ord) x,
+    lateral open_task((p ->> 'id')::uuid, p ->> 'agent', (p ->> 'ttlSeconds')::int, p -> 'context', p ->> 'purpose', p ->> 'onBehalfOf',
+      p -> 'refs', p ->> 'bind', p ->> 'scope', p ->> 'idempotencyKey', p ->> 'openedBy', decode(p ->> 'ticketHash', 'hex'), (p ->> 'ticketSeconds')::int) o`,
 };
 
-export async function openTask(store: Store, task: NewTask): Promise<OpenOutcome> {
-  const [row] = await store.query(openStatement, [
-    task.id, task.agent, task.ttlSeconds, JSON.stringify(task.context), task.purpose, task.onBehalfOf, JSON.stringify(task.refs),
-    task.bind, task.scope, task.idempotencyKey, task.openedBy, task.ticketHash, task.ticketSeconds,
-  ]);
-  const verdict = row?.["verdict"] as OpenOutcome["verdict"];
-  if (verdict === "disabled") return { verdict, reason: (row?.["disabled_reason"] as string | null) ?? "" };
+const openings = perStore((store) => new Batch<NewTask, OpenOutcome>({
+  most: 64,
+  send: async (tasks) => {
+    const rows = await store.query(openStatement, [tasks.map((task) => JSON.stringify({ ...task, ticketHash: task.ticketHash?.toString("hex") ?? null }))]);
+    const outcomes: OpenOutcome[] = tasks.map(() => ({ verdict: "unknown_agent" }));
+    for (const row of rows) outcomes[(row["ord"] as number) - 1] = toOutcome(row);
+    return outcomes;
+  },
+}));
+
+/** Openings that arrive together are one transaction; agents' rows are locked in the order of their names. */
+export function openTask(store: Store, task: NewTask): Promise<OpenOutcome> {
+  return openings(store).add(task);
+}
+
+function toOutcome(row: Row): OpenOutcome {
+  const verdict = row["verdict"] as OpenOutcome["verdict"];
+  if (verdict === "disabled") return { verdict, reason: (row["disabled_reason"] as string | null) ?? "" };
   if (verdict === "unknown_agent") return { verdict };
-  return { verdict, task: row?.["task_id"] as string };
+  return { verdict, task: row["task_id"] as string };
 }
 
 const getStatement: Statement = { name: "get_tasks", text: `select ${columns} ${from} where t.id = any($1::uuid[])` };
@@ -135,8 +150,17 @@ export async function getTasks(store: Store, ids: readonly string[]): Promise<Ta
   return (await store.query(getStatement, [ids])).map(toTask);
 }
 
+const readings = perStore((store) => new Batch<string, TaskRow | null>({
+  most: 256, lanes: 4,
+  send: async (ids) => {
+    const rows = new Map((await getTasks(store, [...new Set(ids)])).map((row) => [row.id, row]));
+    return ids.map((id) => rows.get(id) ?? null);
+  },
+}));
+
+/** As it is after this call: a reading is shared only before it has been sent. */
 export async function getTask(store: Store, id: string): Promise<TaskRow | undefined> {
-  return (await getTasks(store, [id]))[0];
+  return (await readings(store).add(id)) ?? undefined;
 }
 
 export type TaskFilter = {
@@ -148,17 +172,18 @@ export type TaskFilter = {
   readonly limit: number;
 };
 
-const listStatement: Statement = {
-  name: "list_tasks",
-  text: `select ${columns} ${from}
-    where ($1::text[] is null or t.agent = any($1)) and t.refs @> $3::jsonb and ($4::uuid is null or t.id < $4)
+const listText = (refs: string): string => `select ${columns} ${from}
+    where ($1::text[] is null or t.agent = any($1)) and ${refs} and ($4::uuid is null or t.id < $4)
       and ($2::text is null or $2 = case when t.state in ('ready', 'active') and t.expires_at <= clock_timestamp() then 'expired' else t.state end)
-    order by t.id desc limit $5`,
-};
+    order by t.id desc limit $5`;
+const listStatement: Statement = { name: "list_tasks", text: listText("$3::jsonb is not null") };
+/** The index on refs leaves out tasks without any. */
+const listByRefsStatement: Statement = { name: "list_tasks_by_refs", text: listText("t.refs <> '{}' and t.refs @> $3::jsonb") };
 
 /** Newest first (a UUIDv7 sorts by time). */
 export async function listTasks(store: Store, filter: TaskFilter): Promise<TaskRow[]> {
-  const rows = await store.query(listStatement, [filter.agents, filter.state, JSON.stringify(filter.refs), filter.before, filter.limit]);
+  const statement = Object.keys(filter.refs).length === 0 ? listStatement : listByRefsStatement;
+  const rows = await store.query(statement, [filter.agents, filter.state, JSON.stringify(filter.refs), filter.before, filter.limit]);
   return rows.map(toTask);
 }
 

@@ -1,4 +1,4 @@
-// Which authorities does this trust domain have, and what did each publish last?
+// Which authorities does this trust domain have, and which list number did each give out last?
 // Keys come and go only as sealed bytes. State moves by compare-and-swap: of two brokers that
 // rotate at once, one wins. A list's number is given out by one UPDATE, and a list never goes back.
 // What a state means is ca/authority.ts's business; when to rotate, src/issue/trust.ts's.
@@ -16,13 +16,9 @@ export type AuthorityRow = {
   readonly notBefore: Date;
   readonly notAfter: Date;
   readonly stateSince: Date;
-  readonly crlNumber: number;
-  readonly crl: Buffer | null;
-  readonly crlNextUpdate: Date | null;
 };
 
-const columns = `id, use, state, parent, certificate, public_key, sealed_key, not_before, not_after, state_since,
-  crl_number, crl, crl_next_update`;
+const columns = `id, use, state, parent, certificate, public_key, sealed_key, not_before, not_after, state_since`;
 
 function toAuthority(row: Row): AuthorityRow {
   return {
@@ -36,9 +32,6 @@ function toAuthority(row: Row): AuthorityRow {
     notBefore: row["not_before"] as Date,
     notAfter: row["not_after"] as Date,
     stateSince: row["state_since"] as Date,
-    crlNumber: row["crl_number"] as number,
-    crl: row["crl"] as Buffer | null,
-    crlNextUpdate: row["crl_next_update"] as Date | null,
   };
 }
 
@@ -69,7 +62,7 @@ export async function readClock(store: Store): Promise<Date> {
 }
 
 export type AuthorityChange =
-  | { readonly add: Omit<AuthorityRow, "stateSince" | "crlNumber" | "crl" | "crlNextUpdate"> }
+  | { readonly add: Omit<AuthorityRow, "stateSince"> }
   /** Dropping erases the sealed key; the row stays, because the ledger names it. */
   | { readonly move: string; readonly from: AuthorityRow["state"]; readonly to: AuthorityRow["state"] | "dropped"; readonly sealedKey: Buffer };
 
@@ -126,17 +119,7 @@ const crlNumberStatement: Statement = {
   name: "next_crl_number",
   text: "update authorities set crl_number = crl_number + 1 where id = $1 returning crl_number",
 };
-const publishCrlStatement: Statement = {
-  name: "publish_crl",
-  text: `update authorities set crl = $3, crl_next_update = $4 where id = $1 and crl_number = $2 returning id`,
-};
-
 export async function nextCrlNumber(store: Store, authority: string): Promise<number> {
   const [row] = await store.query(crlNumberStatement, [authority]);
   return row?.["crl_number"] as number;
-}
-
-/** False if another broker took a higher number meanwhile: its list is the newer one. */
-export async function publishCrl(store: Store, authority: string, number: number, crl: Buffer, nextUpdate: Date): Promise<boolean> {
-  return (await store.query(publishCrlStatement, [authority, number, crl, nextUpdate])).length === 1;
 }

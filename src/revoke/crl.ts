@@ -7,7 +7,8 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { crlReason, encodeCrlEntry, issueCrl } from "../../ca/crl.ts";
 import type { Signer } from "../../ca/authority.ts";
 import { revokedCertificates } from "../record/svids.ts";
-import { nextCrlNumber, publishCrl, readClock } from "../record/trust.ts";
+import type { RevokedCertificate } from "../record/svids.ts";
+import { nextCrlNumber, readClock } from "../record/trust.ts";
 import type { Store } from "../record/store.ts";
 
 export type CrlsOptions = {
@@ -24,11 +25,15 @@ export type PublishedCrl = { readonly authority: string; readonly number: number
 const listSeconds = 300;
 const renewMs = (listSeconds / 2) * 1000;
 const spacingMs = 200;
-const sliceEntries = 5000;
+const sliceEntries = 2000;
+const pageRevocations = 500;
+const pageCertificates = 2000;
 
 export class Crls {
   readonly #o: CrlsOptions;
   readonly #entries = new Map<string, Map<string, Entry>>();
+  /** Authorities with entries that no list has yet. */
+  readonly #grown = new Set<string>();
   #published = new Map<string, PublishedCrl>();
   #read = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -110,18 +115,29 @@ export class Crls {
     for (const listener of this.#listeners) listener();
   }
 
+  /** What the revocations since the last list killed, in pages: neither a long outage nor a rich task holds up the event loop. */
   async #readNews(now: Date): Promise<void> {
-    const to = this.#o.sequence();
-    if (to <= this.#read) return;
+    const last = this.#o.sequence();
     const since = new Date(now.getTime() - 2 * listSeconds * 1000);
-    for (const news of await revokedCertificates(this.#o.store, this.#read, to, since)) {
-      let entries = this.#entries.get(news.authority);
-      if (!entries) this.#entries.set(news.authority, (entries = new Map()));
-      if (entries.has(news.serial)) continue;
-      const reason = news.ended ? crlReason.cessationOfOperation : crlReason.superseded;
-      entries.set(news.serial, { bytes: encodeCrlEntry(Buffer.from(news.serial, "hex"), news.revokedAt, reason), expiresAt: news.expiresAt.getTime() });
+    while (this.#read < last) {
+      const to = Math.min(last, this.#read + pageRevocations);
+      for (let afterId = 0; ; ) {
+        const page = await revokedCertificates(this.#o.store, { from: this.#read, to, since, afterId, limit: pageCertificates });
+        for (const news of page) this.#add(news);
+        afterId = page.at(-1)?.id ?? 0;
+        if (page.length < pageCertificates) break;
+      }
+      this.#read = to;
     }
-    this.#read = to;
+  }
+
+  #add(news: RevokedCertificate): void {
+    let entries = this.#entries.get(news.authority);
+    if (!entries) this.#entries.set(news.authority, (entries = new Map()));
+    if (entries.has(news.serial)) return;
+    const reason = news.ended ? crlReason.cessationOfOperation : crlReason.superseded;
+    entries.set(news.serial, { bytes: encodeCrlEntry(Buffer.from(news.serial, "hex"), news.revokedAt, reason), expiresAt: news.expiresAt.getTime() });
+    this.#grown.add(news.authority);
   }
 
   async #publishOne(signer: Signer, now: Date): Promise<void> {
@@ -132,11 +148,11 @@ export class Crls {
     const gone = now.getTime() - 2 * listSeconds * 1000;
     for (const [serial, entry] of entries) if (entry.expiresAt < gone) entries.delete(serial);
     const freshFor = before ? before.nextUpdate.getTime() - now.getTime() : 0;
-    if (before && before.entries === entries.size && freshFor > (listSeconds * 1000) / 2 + 1000) return;
+    if (before && !this.#grown.delete(authority) && freshFor > (listSeconds * 1000) / 2 + 1000) return;
+    this.#grown.delete(authority);
     const number = await nextCrlNumber(this.#o.store, authority);
     const nextUpdate = new Date(now.getTime() + listSeconds * 1000);
     const der = issueCrl({ signer, number: BigInt(number), thisUpdate: now, nextUpdate, entries: await joined(entries.values()) });
-    await publishCrl(this.#o.store, authority, number, der, nextUpdate);
     this.#published.set(authority, { authority, number, der, nextUpdate, entries: entries.size });
   }
 }

@@ -23,10 +23,8 @@ create table authorities (
   not_after timestamptz not null,
   created_at timestamptz not null default clock_timestamp(),
   state_since timestamptz not null default clock_timestamp(),
-  -- the newest published list; its number only grows
-  crl_number bigint not null default 0,
-  crl bytea,
-  crl_next_update timestamptz
+  -- of the newest list that any broker signed: it only grows
+  crl_number bigint not null default 0
 );
 create unique index authorities_one_active on authorities (use) where state = 'active';
 
@@ -105,7 +103,7 @@ create unique index tasks_idempotency on tasks (agent, idempotency_key) where id
 create index tasks_live_by_expiry on tasks (expires_at) where state in ('ready', 'active');
 create index tasks_live_by_agent on tasks (agent) where state in ('ready', 'active');
 create index tasks_live_by_instance on tasks (instance) where state = 'active';
-create index tasks_refs on tasks using gin (refs jsonb_path_ops);
+create index tasks_refs on tasks using gin (refs jsonb_path_ops) where refs <> '{}';
 
 -- The ledger: every SVID that any client ever saw is a row, written before it was signed.
 create table svids (
