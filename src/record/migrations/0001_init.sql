@@ -121,7 +121,7 @@ create table svids (
   check ((task is null) <> (service is null))
 );
 create unique index svids_serial on svids (serial);
-create index svids_task on svids (task) where task is not null;
+create index svids_task on svids (task, id) where task is not null;
 create index svids_service on svids (service) where service is not null;
 
 create table attestations (
