@@ -184,7 +184,7 @@ describe("a broker dies", () => {
 
   test("when an opening or a claim is done and its answer lost: asking again finds it done, once", async () => {
     const other = await world.agent();
-    wire.halt("open_task", "cut after");
+    wire.halt("open_tasks", "cut after");
     const request = { agent: "researcher", idempotencyKey: "twice" };
     expect(await refusal(world.open(request))).toBe("OUTCOME_UNKNOWN");
     const { id } = await world.open(request);
