@@ -43,7 +43,7 @@ const supervisorMs = 70;
 const mostExpiryMs = 15_000;
 const rotationMs = 60_000;
 const purgeMs = 3_600_000;
-const databaseCheckMs = 2_000;
+const databaseCheckMs = 3_000;
 
 export class Housekeeping {
   readonly #o: HousekeepingOptions;
