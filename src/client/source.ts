@@ -61,10 +61,15 @@ export class WorkloadSource extends EventEmitter<Events> {
   #held = "";
   #jwts = new Map<string, CachedJwt>();
 
-  private constructor(connection: Connection, task: Task__Output | undefined) {
+  readonly #claimedAt: string | undefined;
+  #asking = false;
+
+  /** `claimedAt`: the common socket where the task was claimed, which outlives the task's own. */
+  private constructor(connection: Connection, task: Task__Output | undefined, claimedAt?: string) {
     super();
     this.#connection = connection;
     this.task = task;
+    this.#claimedAt = claimedAt;
   }
 
   /**
@@ -87,7 +92,7 @@ export class WorkloadSource extends EventEmitter<Events> {
         { task: options.task, ticket: options.ticket ?? "", pid: 0 },
         { retry: true, timeoutMs: 30_000, ...(options.signal && { signal: options.signal }) });
       if (task === null) throw new BrevetError("INTERNAL", "the broker's answer holds no task");
-      const source = new WorkloadSource(connect({ address: endpoint }), task);
+      const source = new WorkloadSource(connect({ address: endpoint }), task, connection.address);
       return await source.#started(options.signal);
     } finally {
       connection.close();
@@ -194,6 +199,7 @@ export class WorkloadSource extends EventEmitter<Events> {
           this.#withdraw(error);
         } else {
           this.#dropExpired();
+          void this.#askWhetherEnded();
         }
         return true;
       },
@@ -219,6 +225,23 @@ export class WorkloadSource extends EventEmitter<Events> {
     this.#identities = [];
     this.#held = "";
     this.#jwts = new Map();
+  }
+
+  /** A task that ended while its broker was away has no socket to come back to: the common one knows. */
+  async #askWhetherEnded(): Promise<void> {
+    const { task } = this;
+    if (task === undefined || this.#claimedAt === undefined || this.#asking) return;
+    this.#asking = true;
+    const common = connect({ address: this.#claimedAt });
+    try {
+      const { tasks } = await common.agent.status({}, { timeoutMs: 2_000, signal: this.#closed.signal });
+      if (!tasks.some(({ id }) => id === task.id)) this.#end(new BrevetError("DENIED_TASK_ENDED", `task ${task.id} ended while the broker was away`));
+    } catch {
+      // still away: asked again with the next try
+    } finally {
+      common.close();
+      this.#asking = false;
+    }
   }
 
   /** A claimed task whose SVIDs all expired while its socket was gone has ended unheard. */
