@@ -98,7 +98,8 @@ describe("a small share", () => {
     await world.until("the place of the one that ended", async () => (await full()).length === 1);
   });
 
-  test("of streams: the next is refused, one that ends makes room", async () => {
+  // alone, one's own streams to the broker (the world's feed) stand in the way of counting
+  test.skipIf(!twoUsers)("of streams: the next is refused, one that ends makes room", async () => {
     const holder = await world.agent();
     const streams = await world.until("a quiet user", async () => {
       const made = Array.from({ length: 5 }, () => holder.stream("FetchX509Bundles", {}, { connection: "streams" }, (message) => message));
