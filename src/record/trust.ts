@@ -15,10 +15,9 @@ export type AuthorityRow = {
   readonly sealedKey: Buffer;
   readonly notBefore: Date;
   readonly notAfter: Date;
-  readonly stateSince: Date;
 };
 
-const columns = `id, use, state, parent, certificate, public_key, sealed_key, not_before, not_after, state_since`;
+const columns = `id, use, state, parent, certificate, public_key, sealed_key, not_before, not_after`;
 
 function toAuthority(row: Row): AuthorityRow {
   return {
@@ -31,7 +30,6 @@ function toAuthority(row: Row): AuthorityRow {
     sealedKey: row["sealed_key"] as Buffer,
     notBefore: row["not_before"] as Date,
     notAfter: row["not_after"] as Date,
-    stateSince: row["state_since"] as Date,
   };
 }
 
@@ -62,7 +60,7 @@ export async function readClock(store: Store): Promise<Date> {
 }
 
 export type AuthorityChange =
-  | { readonly add: Omit<AuthorityRow, "stateSince"> }
+  | { readonly add: AuthorityRow }
   /** Dropping erases the sealed key; the row stays, because the ledger names it. */
   | { readonly move: string; readonly from: AuthorityRow["state"]; readonly to: AuthorityRow["state"] | "dropped"; readonly sealedKey: Buffer };
 
