@@ -1,5 +1,5 @@
 // Are the generated things equal to their sources?
-// Types from the proto files, the database's schema from the migrations, the CLI's help and the
+// Types from the proto files, the database's schema from its SQL, the CLI's help and the
 // configuration's manual are made anew; `--check` only compares and fails with what differs.
 // `npm run golden` writes them. Nothing else in the project is generated.
 import { execFileSync } from "node:child_process";
@@ -12,7 +12,7 @@ import { BrevetError } from "../src/errors.ts";
 import { flockExclusive } from "../src/kernel.ts";
 import { packageRoot } from "../src/proto.ts";
 import { startEmbedded } from "../src/record/embedded.ts";
-import { migrate } from "../src/record/store.ts";
+import { migrate } from "../src/record/schema.ts";
 
 type Golden = { readonly path: string; readonly text: string };
 
@@ -39,7 +39,7 @@ async function schema(scratch: string): Promise<Golden> {
   const server = await startEmbedded({ dataDir, lock: flockExclusive, log: () => undefined });
   try {
     const owner = server.connection(server.superuser, "postgres");
-    await migrate(owner, join(packageRoot, "src/record/migrations"));
+    await migrate(owner, join(packageRoot, "src/record"));
     const client = new pg.Client(owner);
     await client.connect();
     try {

@@ -10,13 +10,15 @@ import { flockExclusive } from "./kernel.ts";
 import { packageRoot } from "./proto.ts";
 import { startEmbedded } from "./record/embedded.ts";
 import type { EmbeddedPostgres } from "./record/embedded.ts";
-import { Store, migrate } from "./record/store.ts";
+import { migrate } from "./record/schema.ts";
+import { Store } from "./record/store.ts";
 import type { ConnectionSettings } from "./record/store.ts";
 import type { Log } from "./telemetry.ts";
 
 export type Database = { readonly store: Store; readonly serverVersion: string; stop(deadlineMs: number): Promise<void> };
 
-const migrations = `${packageRoot}src/record/migrations`;
+/** Where migrations/ and functions/ are. */
+const sql = `${packageRoot}src/record`;
 const appRole = "brevet_app";
 
 export async function openDatabase(config: Config, log: Log): Promise<Database> {
@@ -30,7 +32,7 @@ async function openConfigured(config: Config, url: string, log: Log): Promise<Da
     ...(passwordFile === undefined ? {} : { password: readSecret(passwordFile) }),
     ...(caFile === undefined ? {} : { ssl: { ca: readFileSync(caFile, "utf8"), rejectUnauthorized: true } }),
   };
-  const { serverVersion } = await migrate(owner, migrations);
+  const { serverVersion } = await migrate(owner, sql);
   const store = new Store({ app: { ...owner, options: `-c role=${appRole}` }, log });
   return { store, serverVersion, stop: () => store.close() };
 }
@@ -42,7 +44,7 @@ async function openEmbedded(config: Config, log: Log): Promise<Database> {
   let stopping = false;
   try {
     const asOwner = server.connection(server.superuser, "postgres");
-    const { serverVersion } = await migrate(asOwner, migrations, { appLogsIn: true });
+    const { serverVersion } = await migrate(asOwner, sql, { appLogsIn: true });
     const store = new Store({ app: server.connection(appRole, "postgres"), log });
     const superviseAgain = (): void => {
       server.onExit(() => void restart());

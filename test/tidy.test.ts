@@ -48,7 +48,7 @@ const owners: Readonly<Record<string, readonly string[]>> = {
   "grpc-health-check": ["src/api/listeners.ts"],
   koffi: ["src/kernel.ts"],
   pg: ["src/record"],
-  "node-pg-migrate": ["src/record/store.ts"],
+  "node-pg-migrate": ["src/record/schema.ts"],
   fastify: ["src/api/http.ts"],
   zod: ["src/identity/schema.ts", "src/identity/catalog.ts", "src/config.ts", "src/config-layers.ts"],
   yaml: ["src/identity/yaml.ts", "src/cli/output.ts"],

@@ -34,7 +34,7 @@ export const bindingOid = "1.2.840.113556.1.8000.2554.7579.18200.60355.19071.486
 
 /**
  * SHA-256 in lower-case hex of the context as netstrings, `4:user5:alice`, keys in the order of their
- * UTF-8 bytes. PostgreSQL computes the same (context_digest in the migrations).
+ * UTF-8 bytes. PostgreSQL computes the same (src/record/functions/context_digest.sql).
  */
 export function contextDigest(context: Readonly<Record<string, string>>): string {
   const pairs = Object.entries(context).map(([key, value]) => ({ key: Buffer.from(key), value }));

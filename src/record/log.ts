@@ -1,6 +1,6 @@
 // What happened, and who was refused?
 // Entries and attestations are append-only; entries are written inside the transactions that they
-// describe (migrations/), refusals here. Their details are what was measured, never a secret.
+// describe (functions/), refusals here. Their details are what was measured, never a secret.
 // Ordering, chaining and signing the log is not done yet: it is append-only, no more.
 import type { Row, Statement, Store } from "./store.ts";
 

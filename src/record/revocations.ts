@@ -1,7 +1,7 @@
 // Which SVIDs must no longer be accepted?
 // The second transaction's statements, and the feed's: sequences come from one locked head row, so
 // their order is the order of the commits, and a reader that asks for what is above N misses nothing.
-// The transaction itself is revoke_tasks (migrations/); who is told is src/revoke's business.
+// The transaction itself is revoke_tasks (functions/); who is told is src/revoke's business.
 import type { TaskState } from "../identity/task.ts";
 import type { Statement, Store, Transaction } from "./store.ts";
 

@@ -1,10 +1,10 @@
 // How does Brevet talk to PostgreSQL?
-// Every statement is a prepared one with a time limit, on a role with the least rights; migrations
-// run as the owner, forward only, under an advisory lock. NOTIFY is a hint, never the truth.
-// An error says whether the statement may have been committed: only then the outcome is unknown.
-// What the statements are is in the files beside this one; the transactions are in migrations/.
+// Every statement is a prepared one with a time limit, on a role with the least rights. NOTIFY is a
+// hint, never the truth. An error says whether the statement may have been committed: only then the
+// outcome is unknown.
+// What the statements are is in the files beside this one; the transactions are in functions/, the
+// tables in migrations/, and schema.ts brings both up to date.
 import { setTimeout as sleep } from "node:timers/promises";
-import { runner } from "node-pg-migrate";
 import pg from "pg";
 import { BrevetError } from "../errors.ts";
 
@@ -192,75 +192,4 @@ export class Store {
     await this.#listening;
     await this.#pool.end();
   }
-}
-
-/**
- * Brings the schema up to date as its owner, and checks that the server keeps what it confirms.
- * Two brokers that start at once wait for each other. Dies here: each migration is one transaction.
- * `appLogsIn`: the least-rights role gets a login of its own, for a server that trusts us as any role.
- * @throws BrevetError START_REFUSED with what to change
- */
-export async function migrate(owner: ConnectionSettings, directory: string, options: { readonly appLogsIn?: boolean } = {}): Promise<{ serverVersion: string }> {
-  const client = new pg.Client({ ...owner, connectionTimeoutMillis: 5000, application_name: "brevet migrations" });
-  client.on("error", () => undefined); // what is under way fails with it
-  try {
-    await client.connect();
-  } catch (error) {
-    throw new BrevetError("DATABASE_UNAVAILABLE", `database: cannot connect: ${(error as Error).message}`, { cause: error });
-  }
-  try {
-    const serverVersion = await checkServer(client);
-    await client.query("select pg_advisory_lock(7221, 1)");
-    await ensureAppRole(client);
-    if (options.appLogsIn) await client.query("alter role brevet_app login");
-    await runner({
-      dbClient: client,
-      dir: directory,
-      direction: "up",
-      migrationsTable: "migrations",
-      schema: "brevet",
-      createSchema: true,
-      noLock: true,
-      checkOrder: true,
-      log: () => undefined,
-    });
-    return { serverVersion };
-  } catch (error) {
-    if (error instanceof BrevetError) throw error;
-    throw new BrevetError("START_REFUSED", `database: migration failed: ${(error as Error).message}`, { cause: error });
-  } finally {
-    await client.end().catch(() => undefined);
-  }
-}
-
-async function checkServer(client: pg.Client): Promise<string> {
-  const { rows } = await client.query<Record<string, string>>(`select current_setting('server_version_num') as number,
-    current_setting('server_version') as version, current_setting('fsync') as fsync,
-    current_setting('full_page_writes') as full_page_writes, current_setting('synchronous_commit') as synchronous_commit,
-    pg_is_in_recovery()::text as standby`);
-  const found = rows[0] ?? {};
-  const wrong: string[] = [];
-  if (Number(found["number"]) < 150_000) wrong.push(`server version ${found["version"]} is below 15`);
-  if (found["fsync"] !== "on") wrong.push("fsync is off: set it on, or a crash loses revocations");
-  if (found["full_page_writes"] !== "on") wrong.push("full_page_writes is off");
-  if (found["synchronous_commit"] === "off") wrong.push("synchronous_commit is off: an acknowledged revocation could be lost");
-  if (found["standby"] === "true") wrong.push("this server is a standby: point database.url at the primary");
-  if (wrong.length > 0) throw new BrevetError("START_REFUSED", `database: ${wrong.join("; ")}`);
-  return found["version"] ?? "";
-}
-
-/** Roles belong to the whole server, so another database's broker may have made it already. */
-async function ensureAppRole(client: pg.Client): Promise<void> {
-  await client.query(`do $$ begin
-    if not exists (select from pg_roles where rolname = 'brevet_app') then
-      begin create role brevet_app; exception when duplicate_object or unique_violation then null; end;
-    end if;
-    if not pg_has_role(current_user, 'brevet_app', 'member') then
-      execute format('grant brevet_app to %I', current_user);
-    end if;
-  end $$`).catch((error: unknown) => {
-    throw new BrevetError("START_REFUSED",
-      "database: the role brevet_app is missing and may not be made by this user; as an administrator run: create role brevet_app; grant brevet_app to <the user of database.url>",
-      { cause: error });
-  });
 }

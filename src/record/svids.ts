@@ -1,7 +1,7 @@
 // Which SVIDs were issued?
 // A row is written and committed before its SVID is signed (the first transaction), never altered,
 // and "revoked" is computed from the epochs in `revocations`: ending a task touches no SVID's row.
-// Judging and locking happen inside issue_svids (migrations/); signing in src/issue.
+// Judging and locking happen inside issue_svids (functions/); signing in src/issue.
 import type { TaskState } from "../identity/task.ts";
 import type { Row, Statement, Store } from "./store.ts";
 

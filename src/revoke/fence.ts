@@ -1,7 +1,7 @@
 // Which tasks are being changed right now?
 // A task that is being ended is fenced in memory first, so no later batch of fetches takes it, and
 // the waiting UPDATE gets its turn. The fence is lifted when the outcome is known, whatever it is.
-// Other brokers are held off by the database (task_fence in the migrations).
+// Other brokers are held off by the database (src/record/functions/task_fence.sql).
 export class Fences {
   readonly #raised = new Map<string, { count: number; lifted: Promise<void>; lift: () => void }>();
 

@@ -15,7 +15,8 @@ import { readJwtSvid, readX509Svid, splitChain } from "../../src/identity/svid.t
 import { Issuer } from "../../src/issue/issue.ts";
 import type { Holder } from "../../src/issue/issue.ts";
 import { applyCatalog } from "../../src/record/catalog.ts";
-import { Store, migrate } from "../../src/record/store.ts";
+import { migrate } from "../../src/record/schema.ts";
+import { Store } from "../../src/record/store.ts";
 import type { SigningAuthorities, TaskSvidRequest } from "../../src/record/svids.ts";
 import { claimTask, openTask } from "../../src/record/tasks.ts";
 import type { Claim, ClaimOutcome, NewTask } from "../../src/record/tasks.ts";
@@ -24,7 +25,7 @@ import { Revoker } from "../../src/revoke/revoke.ts";
 import { newAuthorities, trustDomain } from "./authorities.ts";
 import { testDatabase } from "./postgres.ts";
 
-export const migrations = fileURLToPath(new URL("../../src/record/migrations", import.meta.url));
+export const sql = fileURLToPath(new URL("../../src/record", import.meta.url));
 const forEver = new Date("2100-01-01T00:00:00Z");
 export const authorities: SigningAuthorities = { x509: { id: "x", notAfter: forEver }, jwt: { id: "j", notAfter: forEver } };
 
@@ -92,7 +93,7 @@ export class Ledger {
 
   static async start(): Promise<Ledger> {
     const database = await testDatabase();
-    await migrate(database.connection, migrations);
+    await migrate(database.connection, sql);
     const client = new pg.Client({ ...database.connection, options: "-c search_path=brevet" });
     await client.connect();
     const ledger = new Ledger(database.url, new Line(client));
