@@ -42,8 +42,8 @@ type Broker = { readonly config: Config; readonly httpUrl: string; stop(deadline
 const drainMs = 4000;
 
 /** The command `brevet broker`: runs until SIGTERM or SIGINT. */
-export async function runBroker(options: { configFile?: string } = {}): Promise<void> {
-  const config = loadConfig({ file: options.configFile });
+export async function runBroker(options: { configFile?: string; flags?: Readonly<Record<string, string>> } = {}): Promise<void> {
+  const config = loadConfig({ file: options.configFile, flags: options.flags ?? {} });
   const log = createLog(config.log.level);
   process.on("unhandledRejection", (error) => {
     log("broker.crashed", { message: error instanceof Error ? (error.stack ?? error.message) : "unknown" }, "error");

@@ -195,7 +195,10 @@ describe("scope process", () => {
     const task = await open({ scope: "process" });
     await parent.claim(task);
     expect(await hints(parent)).toEqual([task]);
-    await expect(child.x509()).rejects.toMatchObject({ status: 7 });
+    await expect(child.x509()).rejects.toMatchObject({ status: 7, message: expect.stringContaining(`holds task ${task}, whose scope process leaves out its children`) as string });
+    expect(await world.admin.log.explain({ pid: child.pid })).toMatchObject({
+      verdict: expect.stringContaining("leaves out its children") as string, remedy: "brevet task open --agent researcher --scope tree",
+    });
   });
 });
 

@@ -511,3 +511,12 @@ describe("a verifier", () => {
     await feed.ended;
   });
 });
+
+test("a broker takes every key as a flag too, and refuses those that are none", async () => {
+  expect(await brevet("broker", "--listen-htp", "off")).toMatchObject({ code: 2, stderr: expect.stringContaining("unknown option '--listen-htp'") as string });
+  expect(await brevet("broker", "--listen-http")).toMatchObject({ code: 2, stderr: expect.stringContaining("argument missing") as string });
+  expect(await brevet("broker", "--listen-http", "off", "--listen-http=off")).toMatchObject({ code: 2, stderr: expect.stringContaining("given twice") as string });
+  expect(await brevet("broker", "extra")).toMatchObject({ code: 2, stderr: expect.stringContaining("too many arguments: 'extra'") as string });
+  // a flag goes before the environment, which says `off`
+  expect((await brevet("broker", "--listen-http=nowhere")).stderr).toMatch(/listen\.http: must be host:port .* \(--listen-http\)/);
+});

@@ -33,7 +33,8 @@ export class Explainer {
     const caller = attestPid(pid, this.#p.hash);
     try {
       const facts = await this.#p.claims.facts(caller, { signal });
-      return { attempt: "", at: toTimestamp(new Date()), verdict: "", ...(await this.#judge(facts, pid)) };
+      const above = caller.ancestors().map((link) => link.pid);
+      return { attempt: "", at: toTimestamp(new Date()), verdict: "", ...(await this.#judge(facts, pid, above)) };
     } finally {
       caller.close();
     }
@@ -43,11 +44,11 @@ export class Explainer {
   async attempt(id: string | null): Promise<Explanation> {
     const row = await findAttestation(this.#p.store, id);
     if (!row) throw notFound("attempt", id === null ? "refusal recorded yet" : "attempt recorded (refusals alike are counted, not recorded one by one)");
-    const judged = await this.#judge(row.facts as Facts, row.pid);
+    const judged = await this.#judge(row.facts as Facts, row.pid, []);
     return { attempt: row.attempt, at: toTimestamp(row.at), ...judged, verdict: row.outcome === "denied" ? row.reason : "granted" };
   }
 
-  async #judge(facts: Facts, pid: number): Promise<Omit<Explanation, "attempt" | "at">> {
+  async #judge(facts: Facts, pid: number, above: readonly number[]): Promise<Omit<Explanation, "attempt" | "at">> {
     const { catalog, store } = this.#p;
     const near = (kind: string, name: string, sets: readonly SelectorSet[]): NearMatch => {
       const match = matchSelectors(sets, facts);
@@ -61,16 +62,23 @@ export class Explainer {
     const rows = matching.length === 0 ? [] : await listTasks(store, { agents: matching, state: null, refs: {}, before: null, limit: mostTasks });
     const live = rows.filter((row) => row.state === "ready" || row.state === "active");
     const tasks = live.map((row) => {
-      if (row.state === "active") return `${row.id} (${row.agent}): bound to pid ${row.instance?.pid ?? 0}${row.instance?.pid === pid ? ", this process" : ""}`;
+      if (row.state === "active") return `${row.id} (${row.agent}): bound to pid ${row.instance?.pid ?? 0}${row.instance?.pid === pid ? ", this process" : ""}, scope ${row.scope}`;
       return `${row.id} (${row.agent}): waits to be claimed, bind ${row.bind}`;
     });
     const waiting = live.find((row) => row.state === "ready");
+    const parents = live.find((row) => above.includes(row.instance?.pid ?? 0));
     const closest = agents[0];
     let remedy = "the catalog is empty: brevet apply -f CATALOG";
     let verdict = "no agent or service of the catalog matches this process";
     if (live.some((row) => row.instance?.pid === pid)) {
       verdict = "it holds a task and gets its SVIDs";
       remedy = "";
+    } else if (parents?.scope === "tree") {
+      verdict = `it belongs to the tree of pid ${parents.instance?.pid ?? 0} and gets the SVIDs of its task`;
+      remedy = "";
+    } else if (parents) {
+      verdict = `pid ${parents.instance?.pid ?? 0}, above it, holds a task whose scope leaves out its children`;
+      remedy = `brevet task open --agent ${parents.agent} --scope tree`;
     } else if (matching.length > 0) {
       verdict = waiting ? "it matches an agent; a task waits to be claimed" : "it matches an agent, but no task of it is waiting";
       remedy = waiting ? `brevet task claim ${waiting.id} --pid ${pid}` : `brevet task open --agent ${matching[0] ?? ""} --bind auto`;

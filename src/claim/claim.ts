@@ -108,7 +108,7 @@ export class Claims {
           throw new BrevetError("DENIED_TASK_ENDED", "the task of this process has ended");
         }
         const left = deadline - performance.now();
-        if (left <= 0) throw new BrevetError("DENIED_NO_TASK", `no task of ${agents.join(", ")} is waiting for this process`);
+        if (left <= 0) throw new BrevetError("DENIED_NO_TASK", `no task of ${agents.join(", ")} is waiting for this process${found ? leftOut(found) : ""}`);
         if (waiter.pids.size === 0) {
           for (const pid of [caller.pid, ...caller.ancestors().map((link) => link.pid)]) waiter.pids.add(pid);
           for (const agent of agents) waiter.agents.add(agent);
@@ -204,6 +204,13 @@ export class Claims {
     await this.#o.openEndpoint(row.id);
     return { bound, row: claimed };
   }
+}
+
+/** A child of a bound process, where the task is its parent's alone: the commonest surprise of a shell. */
+function leftOut({ instance, own }: Found): string {
+  const [held] = instance.bound;
+  if (own || !held) return "";
+  return `; pid ${instance.pid}, above it, holds task ${held.task}, whose scope ${held.scope} leaves out its children: open the task with scope tree`;
 }
 
 function refusal(task: string, outcome: ClaimOutcome): BrevetError {

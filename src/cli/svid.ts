@@ -20,6 +20,8 @@ import { writePrivate } from "./private-file.ts";
 import { asAdmin, asCaller } from "./reach.ts";
 import { about, taskRef } from "./target.ts";
 
+const waitNoticeMs = 2000;
+
 export function addSvid(program: Command): void {
   const svid = group(program, "svid", { summary: "Fetch SVIDs, and list those issued", example: "brevet svid list --live" });
   addX509(svid);
@@ -43,15 +45,21 @@ function addX509(svid: Command): void {
     .action(async (flags: X509Flags) => {
       if (flags.format === "p12" && flags.out === undefined) throw usageError("--format p12 needs --out");
       if (flags.passwordFile !== undefined && flags.format !== "p12") throw usageError("--password-file goes with --format p12");
-      const answer = await asCaller(flags, async (broker) => {
+      const answer = await patiently(asCaller(flags, async (broker) => {
         const signal = AbortSignal.timeout(flags.timeout * 1000);
         for await (const message of broker.workload.fetchX509SVID({}, { signal })) return message;
         throw new BrevetError("NOT_READY", "svid: the broker ended the stream before the first SVID");
-      }).catch((error: unknown) => {
+      })).catch((error: unknown) => {
         throw error instanceof DOMException ? new BrevetError("DEADLINE", `svid: none within ${flags.timeout} s`) : error;
       });
       await (flags.out === undefined ? printX509(flags, answer) : writeX509(flags, flags.out, answer));
     });
+}
+
+/** Who waits for a task should know that they do. */
+async function patiently<T>(answer: Promise<T>): Promise<T> {
+  const notice = setTimeout(() => process.stderr.write("brevet: waiting for a task of this process; `brevet explain --last` says more once it is refused\n"), waitNoticeMs);
+  return await answer.finally(() => clearTimeout(notice));
 }
 
 async function printX509(flags: X509Flags, answer: X509SVIDResponse__Output): Promise<void> {
@@ -109,7 +117,7 @@ function addJwt(svid: Command): void {
     .addOption(new Option("--timeout <duration>", "how long to wait").argParser(duration).default(40, "40s"))
     .action(async (flags: Common & { audience: readonly string[]; spiffeId?: string; timeout: number }) => {
       const request = { audience: [...flags.audience], spiffeId: flags.spiffeId ?? "" };
-      const answer = await asCaller(flags, (broker) => broker.workload.fetchJWTSVID(request, { timeoutMs: flags.timeout * 1000 }));
+      const answer = await patiently(asCaller(flags, (broker) => broker.workload.fetchJWTSVID(request, { timeoutMs: flags.timeout * 1000 })));
       await print(flags.output, answer, () => answer.svids.map((one) => safe(one.svid)).join("\n"));
     });
 }
