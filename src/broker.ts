@@ -23,6 +23,7 @@ import { BrevetError } from "./errors.ts";
 import { BrokerParts } from "./health.ts";
 import { Issuer } from "./issue/issue.ts";
 import { loadKeyEncryptionKey } from "./issue/kek.ts";
+import { OwnSvid } from "./issue/own.ts";
 import { Trust } from "./issue/trust.ts";
 import { ExitWatch, setNotDumpable } from "./kernel.ts";
 import { readRegistered } from "./record/catalog.ts";
@@ -110,6 +111,8 @@ async function startBroker(config: Config, log: Log): Promise<Broker> {
     const bindings = new Bindings({ store, bootId: bootId(), exits, onExit: (bound) => housekeeping.instanceExited(bound) });
     undo.push(() => bindings.close());
     const issuer = new Issuer({ store, trustDomain: config.trustDomain, signers: () => trust.signers, whenClear: (task) => fences.whenClear(task) });
+    const own = new OwnSvid({ store, trustDomain: config.trustDomain, trust, onRecorded: () => issuer.recorded.x509++, log });
+    undo.push(() => own.close());
     const feed = new Feed(store, (rows) => changes.revoked(rows), () => bindings.size > 0);
     undo.push(() => feed.close());
     const crls = new Crls({ store, signers: () => trust.published.crlSigners, sequence: () => feed.sequence, log });

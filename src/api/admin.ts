@@ -9,7 +9,7 @@ import type { Violation } from "../errors.ts";
 import type { AgentDefinition } from "../identity/catalog.ts";
 import { canonicalCatalog, diffCatalog, parseCatalog } from "../identity/catalog.ts";
 import type { Catalog } from "../identity/catalog.ts";
-import { formatAgentTaskId, formatServiceId, isName, isTaskId } from "../identity/id.ts";
+import { formatAgentTaskId, isName, isTaskId } from "../identity/id.ts";
 import type { CatalogHandlers } from "../generated/brevet/v1/Catalog.ts";
 import type { CatalogAgent } from "../generated/brevet/v1/CatalogAgent.ts";
 import type { ApplyRequest__Output } from "../generated/brevet/v1/ApplyRequest.ts";
@@ -241,10 +241,10 @@ export function logHandlers(server: ApiServer, p: AdminParts): LogHandlers {
 }
 
 function toSvid(row: SvidRow, trustDomain: string): Record<string, unknown> {
-  const subject = row.task ?? `service/${row.service ?? ""}`;
+  const subject = row.task ?? row.subject ?? `service/${row.service ?? ""}`;
   return {
     kind: row.kind, serial: row.kind === "x509" ? row.serial : "", jti: row.kind === "jwt" ? row.serial : "", task: subject,
-    spiffeId: isTaskId(subject) ? formatAgentTaskId(trustDomain, row.agent ?? "", subject) : formatServiceId(trustDomain, row.service ?? ""),
+    spiffeId: isTaskId(subject) ? formatAgentTaskId(trustDomain, row.agent ?? "", subject) : `spiffe://${trustDomain}/${subject}`,
     epoch: row.epoch, issuedAt: toTimestamp(row.issuedAt), expiresAt: toTimestamp(row.expiresAt), revoked: row.revoked, audiences: row.audiences,
   };
 }

@@ -76,6 +76,11 @@ export function formatServiceId(trustDomain: string, service: string): string {
   return `${scheme}${parseTrustDomain(trustDomain)}/service/${checkedName(service, "service")}`;
 }
 
+/** What every broker of a trust domain is called on the network. */
+export function formatBrokerId(trustDomain: string): string {
+  return `${scheme}${parseTrustDomain(trustDomain)}/brevet/broker`;
+}
+
 /** Any SPIFFE ID, told apart by what Brevet means by its path. */
 export function parseBrevetId(text: string, field = "spiffe_id"): BrevetId {
   const { trustDomain, path } = parseSpiffeId(text, field);

@@ -100,6 +100,16 @@ export async function recordServiceSvids(store: Store, requests: readonly Servic
   return verdicts;
 }
 
+const ownStatement: Statement = { name: "issue_own_svid", text: "select issued_at, expires_at from issue_own_svid($1, $2, $3, $4)" };
+
+/** The broker's own certificate: durable when it returns, and then it may be signed. */
+export async function recordOwnSvid(
+  store: Store, serial: string, seconds: number, by: SigningAuthorities["x509"],
+): Promise<{ readonly issuedAt: Date; readonly expiresAt: Date }> {
+  const [row] = await store.query(ownStatement, [serial, seconds, by.id, by.notAfter]);
+  return { issuedAt: row?.["issued_at"] as Date, expiresAt: row?.["expires_at"] as Date };
+}
+
 export type TaskNow = { readonly task: string; readonly state: TaskState; readonly epoch: number; readonly instance: string | null };
 
 const stateStatement: Statement = {
@@ -130,6 +140,8 @@ export type SvidRow = {
   readonly task: string | null;
   readonly agent: string | null;
   readonly service: string | null;
+  /** Of neither: the path of a reserved identity, `brevet/…`. */
+  readonly subject: string | null;
   readonly epoch: number;
   readonly issuedAt: Date;
   readonly expiresAt: Date;
@@ -140,7 +152,7 @@ export type SvidRow = {
 const listStatement: Statement = {
   name: "list_svids",
   text: `select * from (
-      select s.id, s.kind, s.serial, s.task, t.agent, s.service, s.epoch, s.issued_at, s.expires_at, s.audiences,
+      select s.id, s.kind, s.serial, s.task, t.agent, s.service, s.subject, s.epoch, s.issued_at, s.expires_at, s.audiences,
         coalesce(t.epoch, v.epoch, 0) > s.epoch as revoked
       from svids s left join tasks t on t.id = s.task left join services v on v.name = s.service
       where ($1::uuid is null or s.task = $1) and ($3::bigint is null or s.id < $3)
@@ -159,6 +171,7 @@ export async function listSvids(store: Store, filter: { task: string | null; liv
     task: row["task"] as string | null,
     agent: row["agent"] as string | null,
     service: row["service"] as string | null,
+    subject: row["subject"] as string | null,
     epoch: row["epoch"] as number,
     issuedAt: row["issued_at"] as Date,
     expiresAt: row["expires_at"] as Date,
@@ -186,7 +199,7 @@ export type RevokedCertificate = {
 const revokedStatement: Statement = {
   name: "revoked_certificates",
   text: `with news as (
-      select r.subject, r.epoch, r.at, case when r.subject like 'service/%' then null else r.subject::uuid end as task
+      select r.subject, r.epoch, r.at, case when r.subject like '%/%' then null else r.subject::uuid end as task
       from revocations r where r.sequence > $1 and r.sequence <= $2)
     select * from (
       select s.id, s.serial, s.authority, s.expires_at, n.at, t.state <> 'active' as ended

@@ -121,7 +121,7 @@ async function everyChangeIsLogged(world: World, wrong: Wrong): Promise<void> {
       and not exists (select from entries e where e.task = t.id and e.kind = 'task.claimed' and e.at = t.claimed_at)
     union all select 'ended ' || id from tasks t where ended_at is not null
       and not exists (select from entries e where e.task = t.id and e.kind = 'task.' || t.state and e.at = t.ended_at)
-    union all select 'changed to epoch ' || r.epoch || ' ' || r.subject from revocations r where r.subject not like 'service/%'
+    union all select 'changed to epoch ' || r.epoch || ' ' || r.subject from revocations r where r.subject not like '%/%'
       and not exists (select from entries e where e.task = r.subject::uuid and e.at = r.at and (e.body -> 'details' ->> 'epoch')::bigint = r.epoch)
     union all select 'issued ' || serial from svids s where not exists (
       select from entries e where e.kind = 'svid.issued' and e.task is not distinct from s.task and e.at = s.issued_at and e.body -> 'details' ->> 'serial' = s.serial)
