@@ -7,7 +7,7 @@
 import { EventEmitter } from "node:events";
 import { BrevetError, asBrevetError } from "../errors.ts";
 import { follow } from "../client/connect.ts";
-import { isTaskId } from "../identity/id.ts";
+import { Epochs } from "../identity/epochs.ts";
 import type { FeedMessage__Output } from "../generated/brevet/v1/FeedMessage.ts";
 import type { Revocation__Output } from "../generated/brevet/v1/Revocation.ts";
 
@@ -31,8 +31,7 @@ const longestTask = 256;
 export class FeedView extends EventEmitter<Events> {
   readonly #watch: WatchFeed;
   readonly maxStalenessMs: number;
-  /** Packed: a million revoked tasks take 80 MB. In order of arrival, so that what expires first stands about first. */
-  #entries = new Map<string, number>();
+  #epochs = new Epochs();
   #feedId = "";
   #sequence = 0;
   #complete = false;
@@ -56,7 +55,7 @@ export class FeedView extends EventEmitter<Events> {
 
   /** SVIDs of the task below this are revoked; 0 for a task that the feed says nothing of. */
   epochOf(task: string): number {
-    return epochIn(this.#entries.get(keyOf(task)) ?? 0);
+    return this.#epochs.get(task);
   }
 
   /** A whole snapshot of one feed, and a sign of life since, were received. */
@@ -84,7 +83,7 @@ export class FeedView extends EventEmitter<Events> {
 
   /** How many revocations are held. */
   get size(): number {
-    return this.#entries.size;
+    return this.#epochs.size;
   }
 
   /** Why the feed can't be followed at all, e.g. UNIMPLEMENTED. */
@@ -147,7 +146,7 @@ export class FeedView extends EventEmitter<Events> {
 
   /** Another history: nothing that is known counts, and only its snapshot may begin it. */
   #begin(feedId: string): void {
-    this.#entries = new Map();
+    this.#epochs = new Epochs();
     this.#complete = false;
     this.#sequence = 0;
     this.#asOf = 0;
@@ -155,12 +154,7 @@ export class FeedView extends EventEmitter<Events> {
   }
 
   #apply({ task, epoch, until }: Revocation__Output): void {
-    const key = keyOf(task);
-    const known = this.#entries.get(key) ?? 0;
-    if (epochIn(known) >= epoch) return;
-    this.#entries.delete(key);
-    this.#entries.set(key, packed(epoch, Math.max(until, untilIn(known))));
-    this.emit("revoked", task, epoch);
+    if (this.#epochs.raise(task, epoch, until)) this.emit("revoked", task, epoch);
   }
 
   /**
@@ -175,33 +169,15 @@ export class FeedView extends EventEmitter<Events> {
     this.#askedAt = undefined;
     this.#asOf = asOf;
     this.#heardAt = now;
-    this.#forgetExpired();
+    this.#epochs.sweep(asOf / 1_000 - margin);
     if (this.#wasFresh || !this.fresh) return;
     this.#wasFresh = true;
     this.emit("fresh");
   }
-
-  #forgetExpired(): void {
-    const dead = this.#asOf / 1_000 - margin;
-    for (const [key, entry] of this.#entries) {
-      if (untilIn(entry) >= dead) return;
-      this.#entries.delete(key);
-    }
-  }
 }
 
-// A task's revocation is one number, its epoch above its `until` in minutes; a task ID's key is its 16 bytes.
-const minutes = 2 ** 26;
-const highestEpoch = 2 ** 27 - 1;
-const lastUntil = (minutes - 1) * 60;
-
-const packed = (epoch: number, until: number): number => epoch * minutes + Math.ceil(until / 60);
-const epochIn = (entry: number): number => Math.floor(entry / minutes);
-const untilIn = (entry: number): number => (entry % minutes) * 60;
-
-function keyOf(task: string): string {
-  return isTaskId(task) ? Buffer.from(task.replaceAll("-", ""), "hex").toString("latin1") : `/${task}`;
-}
+const highestEpoch = 2 ** 32 - 1;
+const lastUntil = (2 ** 32 - 1) * 60;
 
 function check({ feedId, revocations, sequence, asOf, complete }: FeedMessage__Output): void {
   if (feedId === "") throw refused("has no ID");

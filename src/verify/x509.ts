@@ -22,6 +22,8 @@ export type SigningCertificate = Certificate & {
   readonly key: KeyObject;
   /** How many CAs may stand between it and the leaf. */
   readonly pathLength: number;
+  /** CAs below it whose signature by it was good: the same bytes and the same key, so it stays so. */
+  readonly signed: WeakSet<Certificate>;
 };
 
 const longestChain = 4;
@@ -54,8 +56,24 @@ export function verifyX509(
   const anchors = bundleOf(trustDomain);
   if (anchors === undefined) throw refused("VERIFY_UNKNOWN_TRUST_DOMAIN", `no bundle of trust domain ${trustDomain}`);
   checkTimes(leaf.fields, now, "the SVID");
-  if (by === "us") climb(leaf, { anchors, intermediates: others.map(readSigningCertificate), below: 0, now });
+  if (by === "us") climb(leaf, { anchors, intermediates: others.map(readIntermediate), below: 0, now });
   return svid;
+}
+
+/** Intermediates by their bytes, the oldest first: only those that a CA of a bundle signed, so nobody else fills it. */
+const proven = new Map<string, SigningCertificate>();
+const mostProven = 64;
+
+function readIntermediate(der: Buffer): SigningCertificate {
+  return proven.get(der.toString("latin1")) ?? readSigningCertificate(der);
+}
+
+function remember(intermediate: SigningCertificate, anchor: SigningCertificate): void {
+  if (anchor.signed.has(intermediate)) return;
+  anchor.signed.add(intermediate);
+  const [oldest] = proven.keys();
+  if (proven.size >= mostProven && oldest !== undefined) proven.delete(oldest);
+  proven.set(intermediate.openssl.raw.toString("latin1"), intermediate);
 }
 
 /** A CA of a bundle, or an intermediate of a chain: both must obey the same rules. */
@@ -69,7 +87,7 @@ export function readSigningCertificate(der: Buffer): SigningCertificate {
   const constraints = fields.extensions.get(oids.basicConstraints);
   if (constraints === undefined || !openssl.ca) throw disagreement();
   const pathLength = readBasicConstraints(constraints.value).pathLength ?? longestChain;
-  return { ...certificate, key: openssl.publicKey, pathLength };
+  return { ...certificate, key: openssl.publicKey, pathLength, signed: new WeakSet() };
 }
 
 type Climb = {
@@ -89,7 +107,10 @@ function climb(certificate: Certificate, { anchors, intermediates, below, now }:
   if (issuer === undefined) throw refused("VERIFY_SIGNATURE", "a certificate's signature is not its issuer's");
   if (issuer.pathLength < below) throw refused("VERIFY_MALFORMED", "a CA stands deeper than its path length allows");
   checkTimes(issuer.fields, now, "a CA of its chain");
-  if (anchor !== undefined) return;
+  if (anchor !== undefined) {
+    if (isCa(certificate)) remember(certificate, issuer);
+    return;
+  }
   const left = intermediates.filter((ca) => ca !== issuer);
   climb(issuer, { anchors, intermediates: left, below: below + 1, now });
 }
@@ -98,7 +119,13 @@ function isNamedBy(certificate: Certificate, ca: SigningCertificate): boolean {
   return certificate.fields.issuer.equals(ca.fields.subject);
 }
 
-function isSignedBy({ fields, openssl }: Certificate, { key }: SigningCertificate): boolean {
+function isCa(certificate: Certificate | SigningCertificate): certificate is SigningCertificate {
+  return "pathLength" in certificate;
+}
+
+function isSignedBy(certificate: Certificate, { key, signed }: SigningCertificate): boolean {
+  if (signed.has(certificate)) return true;
+  const { fields, openssl } = certificate;
   if (!strongSignatures.has(readDer(fields.algorithm).sequence().oid())) return false;
   const { modulusLength = weakestRsa } = key.asymmetricKeyDetails ?? {};
   return modulusLength >= weakestRsa && openssl.verify(key);

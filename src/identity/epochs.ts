@@ -1,0 +1,138 @@
+// Below which epoch is each task dead, for a million tasks?
+// A task takes 24 bytes: its ID's 16, its epoch, and until when it matters; a look-up is one hash and
+// a few compared words. An epoch only rises and `until` only grows. What no longer matters is swept
+// out bit by bit, so that no call takes long.
+// Open addressing with linear probing; deletion shifts back, so there are no marks of the deleted.
+// Which tasks come in is left to src/verify/feed.ts.
+
+/** Words of a slot: four of the ID, the epoch, `until` in minutes of Unix time. An epoch of 0 is an empty slot. */
+const words = 6;
+const fewest = 1024;
+const fullest = 0.7;
+const emptiest = 0.1;
+/** A sweep looks at this share of all slots, at least at `fewest`. */
+const sweptShare = 1 / 64;
+const longestId = 36;
+
+export class Epochs {
+  #slots = new Uint32Array(fewest * words);
+  #capacity = fewest;
+  #used = 0;
+  #sweptTo = 0;
+  /** What is no task: `service/<name>`. Few. */
+  readonly #named = new Map<string, { epoch: number; until: number }>();
+
+  get size(): number {
+    return this.#used + this.#named.size;
+  }
+
+  /** 0 for a task that nothing is known of. */
+  get(task: string): number {
+    if (!readId(task)) return this.#named.get(task)?.epoch ?? 0;
+    return this.#slots[this.#find() * words + 4] ?? 0;
+  }
+
+  /** Says whether it was news. `until`: Unix seconds. */
+  raise(task: string, epoch: number, until: number): boolean {
+    if (epoch <= this.get(task)) return false;
+    const minute = Math.ceil(until / 60);
+    if (!readId(task)) {
+      this.#named.set(task, { epoch, until: Math.max(minute, this.#named.get(task)?.until ?? 0) });
+      return true;
+    }
+    if (this.#used >= this.#capacity * fullest) this.#resize(this.#capacity * 2);
+    readId(task);
+    const at = this.#find() * words;
+    const slots = this.#slots;
+    if (slots[at + 4] === 0) {
+      this.#used++;
+      slots.set(id, at);
+    }
+    slots[at + 4] = epoch;
+    slots[at + 5] = Math.max(minute, slots[at + 5] ?? 0);
+    return true;
+  }
+
+  /** Drops some of what no longer matters at this Unix second; repeated, all of it. */
+  sweep(now: number): void {
+    const minute = Math.floor(now / 60);
+    for (const [name, { until }] of this.#named) if (until < minute) this.#named.delete(name);
+    const most = Math.max(fewest, Math.ceil(this.#capacity * sweptShare));
+    for (let looked = 0; looked < most; looked++) {
+      const at = this.#sweptTo * words;
+      // what a deletion shifts into this slot is looked at next
+      if (this.#slots[at + 4] !== 0 && (this.#slots[at + 5] ?? 0) < minute) this.#delete(this.#sweptTo);
+      else this.#sweptTo = (this.#sweptTo + 1) % this.#capacity;
+    }
+    if (this.#capacity > fewest && this.#used < this.#capacity * emptiest) this.#resize(this.#capacity / 2);
+  }
+
+  /** The slot of `id`, or the empty one where it would stand. */
+  #find(): number {
+    const slots = this.#slots;
+    const mask = this.#capacity - 1;
+    const [a, b, c, d] = id as unknown as readonly [number, number, number, number];
+    for (let slot = hash(c, d) & mask; ; slot = (slot + 1) & mask) {
+      const at = slot * words;
+      if (slots[at + 4] === 0) return slot;
+      if (slots[at + 3] === d && slots[at + 2] === c && slots[at + 1] === b && slots[at] === a) return slot;
+    }
+  }
+
+  /** Knuth's algorithm R: whoever stands behind the gap and may stand in it moves up. */
+  #delete(slot: number): void {
+    const slots = this.#slots;
+    const mask = this.#capacity - 1;
+    let gap = slot;
+    for (let next = (slot + 1) & mask; slots[next * words + 4] !== 0; next = (next + 1) & mask) {
+      const home = hash(slots[next * words + 2] ?? 0, slots[next * words + 3] ?? 0) & mask;
+      if (((next - home) & mask) < ((next - gap) & mask)) continue;
+      slots.copyWithin(gap * words, next * words, (next + 1) * words);
+      gap = next;
+    }
+    slots.fill(0, gap * words, (gap + 1) * words);
+    this.#used--;
+  }
+
+  #resize(capacity: number): void {
+    const old = this.#slots;
+    this.#slots = new Uint32Array(capacity * words);
+    this.#capacity = capacity;
+    this.#sweptTo = 0;
+    for (let at = 0; at < old.length; at += words) {
+      if (old[at + 4] === 0) continue;
+      id.set(old.subarray(at, at + 4));
+      this.#slots.set(old.subarray(at, at + words), this.#find() * words);
+    }
+  }
+}
+
+/** The ID that is looked for: written by `readId`, read at once. */
+const id = new Uint32Array(4);
+
+/** A UUIDv7's last words are random; where they are not, the feed's own broker is the one who suffers. */
+function hash(c: number, d: number): number {
+  return Math.imul(c ^ (d >>> 15) ^ d, 0x9e3779b1) >>> 0;
+}
+
+/** Whether the text is a UUID in lower case, which then stands in `id`. */
+function readId(text: string): boolean {
+  if (text.length !== longestId) return false;
+  let word = 0;
+  let value = 0;
+  let digits = 0;
+  for (let i = 0; i < longestId; i++) {
+    const code = text.charCodeAt(i);
+    if (i === 8 || i === 13 || i === 18 || i === 23) {
+      if (code !== 0x2d) return false;
+      continue;
+    }
+    const digit = code >= 0x30 && code <= 0x39 ? code - 0x30 : code >= 0x61 && code <= 0x66 ? code - 0x57 : -1;
+    if (digit < 0) return false;
+    value = (value << 4) | digit;
+    if (++digits < 8) continue;
+    id[word++] = value;
+    [digits, value] = [0, 0];
+  }
+  return true;
+}
