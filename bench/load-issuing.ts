@@ -35,7 +35,7 @@ export const jobs = {
     const store = new Store({ app: { ...given.app, options: "-c role=brevet_app" }, log: () => undefined });
     const trust = new Trust(store, trustDomain, loadKeyEncryptionKey(given.kekFile, true), defaultRotation);
     await trust.refresh();
-    const issuer = new Issuer({ store, trustDomain, signers: () => trust.signers, whenClear: () => undefined });
+    const issuer = new Issuer({ store, trustDomain, issuer: `spiffe://${trustDomain}`, signers: () => trust.signers, whenClear: () => undefined });
     const holders = given.tasks.map((bound): Holder => ({ kind: "task", ...bound, isSame: () => true }));
     const once = async (caller: number, round: number): Promise<void> => {
       const holder = holders[(caller + round * given.callers) % holders.length];

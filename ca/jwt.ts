@@ -4,7 +4,7 @@
 // JWT-SVID sections 2 and 3; RFC 7515 section 7.1; RFC 7518 section 3.4 (ES256 is 64 raw bytes).
 // Who may have one, for whom and for how long, is left to src/issue; which key signs, to authority.ts.
 import { BrevetError } from "../src/errors.ts";
-import { parseSpiffeId } from "../src/identity/id.ts";
+import { parseBrevetId, parseSpiffeId } from "../src/identity/id.ts";
 import { encodeBindingClaim } from "../src/identity/task.ts";
 import type { TaskBinding } from "../src/identity/task.ts";
 import type { Signer } from "./authority.ts";
@@ -37,6 +37,7 @@ export function issueJwt(request: JwtRequest): string {
   };
   const signingInput = `${encoded(header)}.${encoded(claims)}`;
   lintJwt(signingInput, signer);
+  lintSubject(request);
   return `${signingInput}.${signer.sign("jwt", Buffer.from(signingInput, "latin1")).toString("base64url")}`;
 }
 
@@ -60,6 +61,13 @@ function lintJwt(signingInput: string, signer: Signer): void {
   if (!isSeconds(exp) || !isSeconds(iat) || exp <= iat) refuse("exp and iat must be whole seconds, exp the later");
   if (exp * 1000 > signer.notAfter.getTime()) refuse("outlives its authority");
   if (typeof jti !== "string" || jti === "") refuse("jti is missing");
+}
+
+/** What the ID says of the task, the claim says too. An agent's own ID says nothing of it. */
+function lintSubject({ subject, binding }: JwtRequest): void {
+  const id = parseBrevetId(subject);
+  const named = id.kind === "agent" ? id.task : id.kind === "service" ? `service/${id.service}` : undefined;
+  if (named !== undefined && binding !== null && named !== binding.task) refuse("sub names another task than its claim");
 }
 
 function decoded(part: string): Record<string, unknown> {

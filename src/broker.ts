@@ -110,7 +110,7 @@ async function startBroker(config: Config, log: Log): Promise<Broker> {
     const fences = new Fences();
     const bindings = new Bindings({ store, bootId: bootId(), exits, onExit: (bound) => housekeeping.instanceExited(bound) });
     undo.push(() => bindings.close());
-    const issuer = new Issuer({ store, trustDomain: config.trustDomain, signers: () => trust.signers, whenClear: (task) => fences.whenClear(task) });
+    const issuer = new Issuer({ store, trustDomain: config.trustDomain, issuer: config.publicUrl ?? `spiffe://${config.trustDomain}`, signers: () => trust.signers, whenClear: (task) => fences.whenClear(task) });
     const own = new OwnSvid({ store, trustDomain: config.trustDomain, trust, onRecorded: () => issuer.recorded.x509++, log });
     undo.push(() => own.close());
     const feed = new Feed(store, (rows) => changes.revoked(rows), () => bindings.size > 0);
@@ -161,7 +161,7 @@ async function startBroker(config: Config, log: Log): Promise<Broker> {
     };
     let httpUrl = "off";
     if (config.listen.http) {
-      const http = await serveHttp(config.listen.http, { health, trust, metrics, collect });
+      const http = await serveHttp(config.listen.http, { publicUrl: config.publicUrl, health, trust, metrics, collect });
       httpUrl = http.url;
       undo.push(() => http.close());
     }

@@ -45,6 +45,11 @@ const httpAddress = z.string().transform((written, context): { readonly host: st
   return z.NEVER;
 });
 
+/** An OpenID Connect issuer is compared byte by byte: one way to write it, and no slash at its end. */
+const publicUrl = text(200).refine(isPublicUrl, {
+  error: "must be https://host, with a port or a path if need be, in lower case and without a slash at its end (http:// on loopback only)",
+});
+
 const schema = section({
   dataDir: absolutePath.optional().describe(
     "Holds everything: PostgreSQL's data, sealed keys, and the sockets. Without it: as root /var/lib/brevet with the sockets in /run/brevet, else $XDG_STATE_HOME/brevet (~/.local/state/brevet)."),
@@ -62,8 +67,10 @@ const schema = section({
   }).prefault({}),
   listen: section({
     http: httpAddress.prefault("127.0.0.1:8640").describe(
-      "host:port for /livez, /readyz, /metrics and /bundle; port 0: any free one; off: none. Nobody is authenticated there: keep it on loopback or behind something."),
+      "host:port for /livez, /readyz, /metrics and the documents for others; port 0: any free one; off: none. Nobody is authenticated there: keep it on loopback or behind something."),
   }).prefault({}),
+  publicUrl: publicUrl.optional().describe(
+    "https://… under which others reach this broker's HTTP documents: the issuer of its JWT-SVIDs (`iss`) and of OpenID Connect discovery. Choose it once. Without it there is no discovery, and `iss` is the trust domain."),
   admin: section({
     uids: listOf(count(0, 0xff_ff_ff_fe), 1_000).default([]).describe(
       "User IDs that may use the admin socket, besides root and the broker's own."),
@@ -207,6 +214,14 @@ function contradictions(config: Config): Violation[] {
     }
   }
   return found;
+}
+
+function isPublicUrl(written: string): boolean {
+  if (!URL.canParse(written)) return false;
+  const { protocol, hostname, origin, pathname, search, hash, username, password } = new URL(written);
+  const loopback = ["127.0.0.1", "[::1]", "localhost"].includes(hostname);
+  const plain = search === "" && hash === "" && username === "" && password === "";
+  return (protocol === "https:" || (protocol === "http:" && loopback)) && plain && written === origin + (pathname === "/" ? "" : pathname) && !written.endsWith("/");
 }
 
 function isPostgresUrl(text: string): boolean {

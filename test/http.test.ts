@@ -1,5 +1,5 @@
 // What does the broker tell those that nobody asked who they are?
-// Four paths and no fifth, problems as RFC 9457 says, no label that names a task or an SVID; whoever
+// Nothing but the paths that are meant, problems as RFC 9457 says, no label that names a task or an SVID; whoever
 // sends slowly or much is cut, and the others are answered.
 // SPIFFE Trust Domain and Bundle section 4.
 // The calls over the sockets are the other tests' business.

@@ -63,6 +63,8 @@ describe("the linter refuses to sign", () => {
     ["a subject that is no SPIFFE ID", { subject: "researcher" }, "sub is not"],
     ["a subject of another trust domain", { subject: "spiffe://example.com/agent/a" }, "sub is not"],
     ["the trust domain itself", { subject: `spiffe://${trustDomain}` }, "sub is not"],
+    ["a subject that is another task than the claim's", { subject: formatAgentTaskId(trustDomain, "researcher", newTaskId(now + 1)) }, "another task"],
+    ["a service with an agent's task in the claim", { subject: `spiffe://${trustDomain}/service/crm` }, "another task"],
     ["no audience", { audience: [] }, "aud must name"],
     ["an empty audience", { audience: [""] }, "an audience is empty"],
     ["five audiences", { audience: ["a", "b", "c", "d", "e"] }, "aud must name"],

@@ -49,7 +49,7 @@ const owners: Readonly<Record<string, readonly string[]>> = {
   koffi: ["src/kernel.ts"],
   pg: ["src/record"],
   "node-pg-migrate": ["src/record/schema.ts"],
-  fastify: ["src/api/http.ts"],
+  fastify: ["src/api"],
   zod: ["src/identity/schema.ts", "src/identity/catalog.ts", "src/config.ts", "src/config-layers.ts"],
   yaml: ["src/identity/yaml.ts", "src/cli/output.ts"],
   commander: ["src/cli", "src/cli.ts"],

@@ -1,14 +1,18 @@
 // What can be asked without an identity?
-// Liveness, readiness by part, metrics, and the trust bundle; nothing that names a task. Loopback by
-// default. SPIFFE Trust Domain and Bundle section 4 (the document).
+// Liveness, readiness by part, metrics, and what others need to verify: the trust bundle, and the
+// documents that stand in files of their own. Nothing here names a task. Loopback by default.
+// SPIFFE Trust Domain and Bundle section 4 (the document).
 import fastify from "fastify";
 import type { BrokerParts } from "../health.ts";
 import type { Trust } from "../issue/trust.ts";
 import type { Metrics } from "../telemetry.ts";
 import { BrevetError, asBrevetError } from "../errors.ts";
+import { sendDocument } from "./document.ts";
+import { serveOidc } from "./oidc.ts";
 import { toProblem } from "./status.ts";
 
 export type HttpParts = {
+  readonly publicUrl: string | undefined;
   readonly health: BrokerParts;
   readonly trust: Trust;
   readonly metrics: Metrics;
@@ -40,10 +44,11 @@ export async function serveHttp(address: { host: string; port: number }, p: Http
     void reply.type(p.metrics.registry.contentType);
     return p.metrics.registry.metrics();
   });
-  app.get("/bundle", async (_request, reply) => {
-    void reply.type("application/json").header("cache-control", "max-age=60");
-    return p.trust.published.spiffe;
+  app.get("/bundle", (request, reply) => {
+    const { spiffe: body, bundle: { refreshHintSeconds: maxAgeSeconds } } = p.trust.published;
+    return sendDocument(request, reply, { type: "application/json", body, maxAgeSeconds });
   });
+  serveOidc(app, p);
 
   return { url: await listen(app, address), close: () => app.close() };
 }

@@ -55,14 +55,8 @@ export function workloadHandlers(server: ApiServer, parts: WorkloadParts): Spiff
       const holding = await claims.hold(call.connection.caller, call.connection.endpointTask, call);
       const holders = holdersOf(parts, call, holding).filter((holder) => wanted === null || isOf(wanted, holder, parts.trustDomain));
       if (holders.length === 0) throw new BrevetError("DENIED_IDENTITY", "spiffe_id: the caller does not hold this identity");
-      for (const holder of holders) {
-        const subject = holder.kind === "task" ? { agent: holder.agent } : { service: holder.service };
-        const forbidden = parts.catalog.forbiddenAudiences(subject, request.audience);
-        if (forbidden.length > 0) {
-          throw new BrevetError("DENIED_AUDIENCE", `audience: ${forbidden.join(", ")}: not among the audiences of its catalog entry`);
-        }
-      }
-      const svids = await Promise.all(holders.map((holder) => issuer.jwt(holder, request.audience)));
+      const subjects = holders.map((holder) => subjectOf(parts.catalog, holder, request.audience));
+      const svids = await Promise.all(holders.map((holder, i) => issuer.jwt(holder, request.audience, subjects[i])));
       return { svids: svids.map((svid) => ({ spiffeId: svid.spiffeId, svid: svid.token, hint: svid.hint })) };
     }),
 
@@ -81,6 +75,16 @@ export function workloadHandlers(server: ApiServer, parts: WorkloadParts): Spiff
     FetchWITSVID: server.stream("FetchWITSVID", async () => unimplemented()),
     FetchWITBundles: server.stream("FetchWITBundles", async () => unimplemented()),
   };
+}
+
+/** Whom the token names. Refuses audiences that are not the holder's, and those that can't share a token. */
+function subjectOf(catalog: LiveCatalog, holder: Holder, audiences: readonly string[]): "task" | "agent" {
+  const forbidden = catalog.forbiddenAudiences(holder.kind === "task" ? { agent: holder.agent } : { service: holder.service }, audiences);
+  if (forbidden.length > 0) throw new BrevetError("DENIED_AUDIENCE", `audience: ${forbidden.join(", ")}: not among the audiences of its catalog entry`);
+  if (holder.kind === "service") return "task";
+  const [subject = "task", ...others] = catalog.subjectsFor(holder.agent, audiences);
+  if (others.length > 0) throw new BrevetError("DENIED_AUDIENCE", "audience: some see the task as the subject and some the agent: ask for a token each");
+  return subject;
 }
 
 function checkAudiences(audiences: readonly string[]): void {

@@ -2,6 +2,7 @@
 // Pure judgements over the registered agents and services; whoever applies a catalog replaces them
 // here at once. Only facts that were proved are compared; nothing here waits or asks anybody.
 // Whether a task's state allows it is judged under its lock (src/issue, src/claim).
+import { audienceName } from "../identity/catalog.ts";
 import type { AgentDefinition, ServiceDefinition } from "../identity/catalog.ts";
 import type { Facts, SelectorSet } from "../identity/selectors.ts";
 import { matchSelectors, needsHash } from "./match.ts";
@@ -62,7 +63,16 @@ export class LiveCatalog {
   forbiddenAudiences(holder: { agent: string } | { service: string }, audiences: readonly string[]): string[] {
     const definition = "agent" in holder ? this.#agents.get(holder.agent)?.definition : this.#services.get(holder.service)?.definition;
     const allowed = definition?.audiences ?? null;
-    return allowed === null ? [] : audiences.filter((audience) => !allowed.includes(audience));
+    return allowed === null ? [] : audiences.filter((audience) => !allowed.some((entry) => audienceName(entry) === audience));
+  }
+
+  /** Whom an agent's JWT-SVID for these audiences names: some want its task, some match the agent exactly. */
+  subjectsFor(agent: string, audiences: readonly string[]): ReadonlySet<"task" | "agent"> {
+    const known = this.#agents.get(agent)?.definition.audiences ?? [];
+    return new Set(audiences.map((audience) => {
+      const entry = known.find((one) => audienceName(one) === audience);
+      return typeof entry === "object" ? entry.subject : "task";
+    }));
   }
 
   #allSets(): (readonly SelectorSet[])[] {

@@ -46,6 +46,11 @@ export function encodeJwks(bundle: TrustBundle): Buffer {
   return encoded({ keys: bundle.jwt.map(({ kid, publicKey }) => ({ ...publicKey, kid })) });
 }
 
+/** For those that know nothing of SPIFFE: what each key is for, and with which algorithm (RFC 7517 sections 4.2, 4.4). */
+export function encodeOidcJwks(bundle: TrustBundle): Buffer {
+  return encoded({ keys: bundle.jwt.map(({ kid, publicKey }) => ({ ...publicKey, kid, use: "sig", alg: publicKey.kty === "RSA" ? "RS256" : "ES256" })) });
+}
+
 export function decodeSpiffeBundle(trustDomain: string, bytes: Buffer): TrustBundle {
   const { document, keys } = readJwkSet(bytes);
   const x509: Buffer[] = [];

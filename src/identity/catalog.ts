@@ -7,7 +7,7 @@
 import { basename } from "node:path";
 import * as z from "zod";
 import { isName } from "./id.ts";
-import { check, duration, formatDuration, formatPath, listOf, section, setOf, text } from "./schema.ts";
+import { check, duration, formatDuration, formatPath, listOf, mappingOr, section, setOf, text } from "./schema.ts";
 import type { SelectorSet, selectorKeys } from "./selectors.ts";
 import { maxFileBytes, printable, readYaml } from "./yaml.ts";
 import type { Path, Problem, SourceFile, YamlFile } from "./yaml.ts";
@@ -57,7 +57,14 @@ const selectorSet: z.ZodType<SelectorSet> = section({
 /** Alternatives; which stands first means nothing. */
 const alternatives = listOf(selectorSet, 64).transform((sets) => sets.toSorted((a, b) => compare(canonical(a), canonical(b))));
 const selectors = alternatives.refine((sets) => sets.length > 0, { error: "needs at least one set of facts" });
-const audiences = setOf(text(256), 64).nullable().prefault(null);
+const audience = text(256);
+/** `sub` names the task, or for those that match exactly the agent alone: then the task is in the claim only. */
+const agentAudience = mappingOr(
+  section({ name: audience, subject: z.enum(["task", "agent"]).default("task") })
+    .transform(({ name, subject }) => (subject === "agent" ? { name, subject } : name)),
+  audience,
+);
+const mostAudiences = 64;
 const x509Ttl = duration(2, day).prefault("5m");
 const jwtTtl = duration(2, hour).prefault("2m");
 
@@ -71,7 +78,7 @@ const agentSchema = section({
   /** Keys that a task's context may have; null: any. */
   context: setOf(text(64), 64).nullable().prefault(null),
   /** What its JWT-SVIDs may be for; null: any; none listed: no JWT-SVIDs. */
-  audiences,
+  audiences: setOf(agentAudience, mostAudiences, audienceName).nullable().prefault(null),
   maxTaskTtl: duration(1, 30 * day).prefault("1h"),
   x509Ttl,
   jwtTtl,
@@ -80,7 +87,7 @@ const agentSchema = section({
   onExit: z.enum(["abort", "close"]).default("abort"),
 });
 
-const serviceSchema = section({ name, owner, selectors, audiences, x509Ttl, jwtTtl });
+const serviceSchema = section({ name, owner, selectors, audiences: setOf(audience, mostAudiences).nullable().prefault(null), x509Ttl, jwtTtl });
 
 const fileSchema = section({ agents: z.array(agentSchema).default([]), services: z.array(serviceSchema).default([]) });
 const kinds = ["agents", "services"] as const;
@@ -115,6 +122,10 @@ export function parseCatalog(files: readonly SourceFile[]): { catalog: Catalog; 
   if (problems.length > 0) return { catalog: nothing, problems: inOrder(problems, files), warnings: inOrder(warnings, files) };
   const byName = (a: { name: string }, b: { name: string }): number => compare(a.name, b.name);
   return { catalog: { agents: agents.toSorted(byName), services: services.toSorted(byName) }, problems, warnings: inOrder(warnings, files) };
+}
+
+export function audienceName(audience: string | { readonly name: string }): string {
+  return typeof audience === "string" ? audience : audience.name;
 }
 
 /** The same text for the same catalog: what its digest is made of. */

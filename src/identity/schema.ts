@@ -74,13 +74,25 @@ export function formatDuration(seconds: number): string {
   return parts.filter(([count]) => count > 0).map(([count, unit]) => `${count}${unit}`).join("") || "0s";
 }
 
-/** Sorted: the order in the file means nothing. */
-export function setOf(item: z.ZodType<string, string>, max: number): z.ZodType<string[], string[]> {
+/** Sorted by name: the order in the file means nothing. */
+export function setOf<T>(item: z.ZodType<T, unknown>, max: number, nameOf: (item: T) => string = String): z.ZodType<T[], unknown[]> {
   return listOf(item, max).transform((items, context) => {
-    for (const [index, value] of items.entries()) {
-      if (items.indexOf(value) < index) context.issues.push({ code: "custom", message: "stands twice", input: value, path: [index] });
+    const names = items.map(nameOf);
+    for (const [index, name] of names.entries()) {
+      if (names.indexOf(name) < index) context.issues.push({ code: "custom", message: "stands twice", input: name, path: [index] });
     }
-    return items.toSorted();
+    return items.toSorted((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1));
+  });
+}
+
+/** A mapping by the one schema, anything else by the other: what is wrong is told as if there were only that one. */
+export function mappingOr<A, B>(mapping: z.ZodType<A, unknown>, other: z.ZodType<B, unknown>): z.ZodType<A | B, unknown> {
+  return z.unknown().transform((written, context): A | B => {
+    const isMapping = typeof written === "object" && written !== null && !Array.isArray(written);
+    const result = isMapping ? mapping.safeParse(written, { error: inWords }) : other.safeParse(written, { error: inWords });
+    if (result.success) return result.data;
+    context.issues.push(...(result.error.issues as z.core.$ZodRawIssue[]));
+    return z.NEVER;
   });
 }
 

@@ -13,7 +13,7 @@ import { randomBytes } from "node:crypto";
 import { issueJwt } from "../../ca/jwt.ts";
 import { issueX509, newSerial } from "../../ca/x509.ts";
 import { BrevetError } from "../errors.ts";
-import { formatAgentTaskId, formatServiceId } from "../identity/id.ts";
+import { formatAgentId, formatAgentTaskId, formatServiceId } from "../identity/id.ts";
 import type { TaskBinding } from "../identity/task.ts";
 import { Batch } from "../record/batch.ts";
 import { readServiceEpochs, readTaskStates, recordServiceSvids, recordTaskSvids } from "../record/svids.ts";
@@ -43,6 +43,8 @@ export type JwtSvid = { readonly spiffeId: string; readonly hint: string; readon
 export type IssuerOptions = {
   readonly store: Store;
   readonly trustDomain: string;
+  /** What its JWT-SVIDs say in `iss`. */
+  readonly issuer: string;
   readonly signers: () => Signers;
   /** Resolves when a change of the task that is under way has its outcome. */
   readonly whenClear: (task: string) => Promise<void> | undefined;
@@ -125,12 +127,14 @@ export class Issuer {
     }
   }
 
-  /** Always a new JWT-SVID. */
-  async jwt(holder: Holder, audiences: readonly string[]): Promise<JwtSvid> {
+  /** Always a new JWT-SVID. `subject: agent`: the task is then in its claim only. */
+  async jwt(holder: Holder, audiences: readonly string[], subject: "task" | "agent" = "task"): Promise<JwtSvid> {
+    const { issuer, trustDomain } = this.#o;
     const jti = randomBytes(16).toString("base64url");
-    const { granted, binding, spiffeId } = await this.#record(holder, "jwt", jti, audiences); // 1-4
+    const { granted, binding, spiffeId: own } = await this.#record(holder, "jwt", jti, audiences); // 1-4
+    const spiffeId = holder.kind === "task" && subject === "agent" ? formatAgentId(trustDomain, holder.agent) : own;
     const token = issueJwt({ // 5
-      signer: this.#o.signers().jwt, issuer: `spiffe://${this.#o.trustDomain}`, subject: spiffeId, audience: audiences, jti, issuedAt: granted.issuedAt, expiresAt: granted.expiresAt, binding,
+      signer: this.#o.signers().jwt, issuer, subject: spiffeId, audience: audiences, jti, issuedAt: granted.issuedAt, expiresAt: granted.expiresAt, binding,
     });
     return { spiffeId, hint: hintOf(holder), token };
   }

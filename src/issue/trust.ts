@@ -8,7 +8,7 @@ import type { AuthorityRecord, Signer } from "../../ca/authority.ts";
 import { defaultRotation, planRotation } from "../../ca/rotation.ts";
 import type { RotationPolicy } from "../../ca/rotation.ts";
 import { BrevetError } from "../errors.ts";
-import { encodeJwks, encodeSpiffeBundle } from "../identity/bundle.ts";
+import { encodeJwks, encodeOidcJwks, encodeSpiffeBundle } from "../identity/bundle.ts";
 import type { TrustBundle } from "../identity/bundle.ts";
 import { changeAuthorities, readTrust } from "../record/trust.ts";
 import type { AuthorityChange, AuthorityRow } from "../record/trust.ts";
@@ -21,6 +21,7 @@ export type Published = {
   readonly bundle: TrustBundle;
   readonly spiffe: Buffer;
   readonly jwks: Buffer;
+  readonly oidcJwks: Buffer;
   /** CA certificates, DER, concatenated. */
   readonly x509: Buffer;
   /** Every authority that may have signed a certificate still valid, roots included. */
@@ -84,6 +85,7 @@ export class Trust {
       bundle,
       spiffe: encodeSpiffeBundle(bundle),
       jwks: encodeJwks(bundle),
+      oidcJwks: encodeOidcJwks(bundle),
       x509: Buffer.concat(bundle.x509),
       crlSigners: opened.filter((signer) => signer.record.use !== "jwt" && signer.record.state !== "prepared"),
     };

@@ -173,7 +173,7 @@ const { x509, jwt } = newAuthorities();
 /** `others`: issuers that hear of this one's commits, as they do by the feed. */
 export function half(store: Store, others: Issuer[] = []): Half {
   const fences = new Fences();
-  const issuer = new Issuer({ store, trustDomain, signers: () => ({ x509, jwt }), whenClear: (task) => fences.whenClear(task) });
+  const issuer = new Issuer({ store, trustDomain, issuer: `spiffe://${trustDomain}`, signers: () => ({ x509, jwt }), whenClear: (task) => fences.whenClear(task) });
   others.push(issuer);
   const onCommitted = (verdicts: readonly { readonly task: string }[]): void => {
     for (const { task } of verdicts) for (const told of others) told.forget(task);
