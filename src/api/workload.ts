@@ -5,10 +5,12 @@
 // What a caller holds, and when that changes, is held.ts's business; verification src/verify's.
 import type { ServerWritableStream } from "@grpc/grpc-js";
 import type { Claims, Holding } from "../claim/claim.ts";
+import type { LiveCatalog } from "../authorize/catalog.ts";
 import { BrevetError } from "../errors.ts";
 import { parseSpiffeId } from "../identity/id.ts";
 import type { SpiffeWorkloadAPIHandlers } from "../generated/SpiffeWorkloadAPI.ts";
 import type { X509SVIDResponse } from "../generated/X509SVIDResponse.ts";
+import type { Holder } from "../issue/issue.ts";
 import type { Trust } from "../issue/trust.ts";
 import type { Crls } from "../revoke/crl.ts";
 import { Fields } from "./fields.ts";
