@@ -33,6 +33,7 @@ import { Crls } from "./revoke/crl.ts";
 import { Feed } from "./revoke/feed.ts";
 import { Fences } from "./revoke/fence.ts";
 import { Revoker } from "./revoke/revoke.ts";
+import { Verifiers } from "./revoke/verifiers.ts";
 import { Changes } from "./changes.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import { createLog, createMetrics } from "./telemetry.ts";
@@ -115,6 +116,7 @@ async function startBroker(config: Config, log: Log): Promise<Broker> {
     undo.push(() => own.close());
     const feed = new Feed(store, (rows) => changes.revoked(rows), () => bindings.size > 0);
     undo.push(() => feed.close());
+    const verifiers = new Verifiers();
     const crls = new Crls({ store, signers: () => trust.published.crlSigners, sequence: () => feed.sequence, log });
     undo.push(() => crls.close());
     const revoker = new Revoker({ store, fences, log, onCommitted: (verdicts, rows) => changes.committed(verdicts, rows) });
@@ -128,7 +130,7 @@ async function startBroker(config: Config, log: Log): Promise<Broker> {
     undo.push(() => housekeeping.close());
 
     const api = createApi({
-      config, store, postgresVersion: serverVersion, catalog, claims, bindings, issuer, trust, crls, feed, revoker, hash: new HashCache(),
+      config, store, postgresVersion: serverVersion, catalog, claims, bindings, issuer, trust, crls, feed, revoker, verifiers, hash: new HashCache(),
       health, metrics, log, endpointOf, reloadCatalog,
       onTask: (task, callback) => changes.onTask(task, callback),
       onServices: (callback) => changes.onServices(callback),

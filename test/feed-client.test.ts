@@ -25,7 +25,7 @@ afterEach(() => {
 
 /** `stale`: how old it may get, in ms. */
 function view(stale = 60_000): FeedView {
-  const feed = new FeedView(connection.feed.watch, stale);
+  const feed = new FeedView(connection.feed.watch, stale, { name: "front desk", graceMs: 1_000 });
   const ending = new AbortController();
   stop.push(ending);
   void feed.run(ending.signal);
@@ -219,6 +219,42 @@ describe("a feed that must not be trusted", () => {
     await until(() => outside.asked.length > 0);
     expect(feed.epochOf(taskB)).toBe(0);
     await until(() => feed.fresh);
+  });
+});
+
+describe("what it says back", () => {
+  const applied = (): number[] => outside.acknowledged.map((said) => Number(said["applied"]));
+
+  it("is what it has applied: at once the first time, then coalesced, the last one always", async () => {
+    const feed = await freshView();
+    await until(() => applied().length === 1);
+    for (let i = 0; i < 200; i++) outside.revoke(taskA, i + 1);
+    await until(() => feed.sequence === 200);
+    await until(() => applied().at(-1) === 200);
+    expect(applied()[0]).toBe(0);
+    expect(applied().length).toBeLessThan(20);
+    expect(applied()).toEqual(applied().toSorted((a, b) => a - b));
+  });
+
+  it("is nothing new while nothing is revoked", async () => {
+    const feed = await freshView();
+    await until(() => applied().length === 1);
+    const { asOf } = outside;
+    await until(() => outside.asOf > asOf + 300);
+    expect([feed.fresh, applied()]).toEqual([true, [0]]);
+  });
+
+  it("is said again on another connection, by the same name and ID", async () => {
+    const feed = view();
+    outside.revoke(taskA, 1);
+    await until(() => applied().includes(1));
+    outside.stop();
+    outside.acknowledged.length = 0;
+    await outside.listen();
+    await until(() => applied().includes(1));
+    expect(feed.fresh).toBe(true);
+    expect(new Set(outside.followers.map(({ verifier }) => verifier)).size).toBe(1);
+    expect(outside.followers[0]).toMatchObject({ name: "front desk", maxStalenessMs: 61_000, verifier: expect.stringMatching(/^[0-9a-f-]{36}$/) });
   });
 });
 

@@ -22,6 +22,7 @@ import type { Store } from "../record/store.ts";
 import type { Crls } from "../revoke/crl.ts";
 import type { Feed } from "../revoke/feed.ts";
 import type { Revoker } from "../revoke/revoke.ts";
+import type { Verifiers } from "../revoke/verifiers.ts";
 import type { Log, Metrics } from "../telemetry.ts";
 import { Access } from "./access.ts";
 import { catalogHandlers, logHandlers, revocationHandlers } from "./admin.ts";
@@ -49,6 +50,7 @@ export type ApiParts = {
   readonly crls: Crls;
   readonly feed: Feed;
   readonly revoker: Revoker;
+  readonly verifiers: Verifiers;
   readonly hash: HashCache;
   readonly health: BrokerParts;
   readonly metrics: Metrics;
@@ -87,7 +89,7 @@ export function createApi(p: ApiParts): Api {
   const info = { trustDomain, trust, crls: p.crls, health: p.health, startedAt: new Date(), postgresVersion: p.postgresVersion, clockDifferenceMs };
   for (const [api, access] of [[workload, openersTasks], [admin, everyTask]] as const) {
     api.addService(services.tasks, taskHandlers(api, { ...p, trustDomain, access, onTaskChanged: p.onTask }));
-    api.addService(preEncoded(services.feed), feedHandlers(api, feed));
+    api.addService(preEncoded(services.feed), feedHandlers(api, feed, p.verifiers));
     api.addService(services.trust, trustHandlers(api, info));
   }
   const validate = validator(() => trust.published.bundle, (subject) => feed.epochOf(subject));

@@ -4,11 +4,12 @@
 // SPIFFE Workload Endpoint sections 3 (`workload.spiffe.io: true`), 5 and 6.
 // What each call answers is in the files beside this one; facts about callers come from src/attest.
 import { chmodSync, lstatSync, unlinkSync } from "node:fs";
+import type { EventEmitter } from "node:events";
 import net from "node:net";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
-import type { sendUnaryData, ServerUnaryCall, ServerWritableStream, UntypedServiceImplementation } from "@grpc/grpc-js";
+import type { sendUnaryData, ServerDuplexStream, ServerUnaryCall, ServerWritableStream, UntypedServiceImplementation } from "@grpc/grpc-js";
 import type { Caller } from "../attest/caller.ts";
-import { BrevetError, asBrevetError } from "../errors.ts";
+import { BrevetError, asBrevetError, invalid } from "../errors.ts";
 import type { UidLimits } from "./limits.ts";
 import { guardSessions } from "./session.ts";
 import { toGrpcError } from "./status.ts";
@@ -38,10 +39,11 @@ export type ServerOptions = {
 };
 
 type AnyUnary = ServerUnaryCall<unknown, unknown>;
-type AnyStream = ServerWritableStream<unknown, unknown>;
+type AnyStream = ServerWritableStream<unknown, unknown> | ServerDuplexStream<unknown, unknown>;
 
 const sessionMemoryMb = 10;
 const backlog = 1024;
+const firstMessageMs = 10_000;
 
 export class ApiServer {
   readonly #o: ServerOptions;
@@ -119,25 +121,32 @@ export class ApiServer {
 
   /** Runs until the handler returns (OK) or throws; the signal ends with the stream. */
   stream<Q, A>(method: string, handler: (request: Q, call: Call, stream: ServerWritableStream<Q, A>) => Promise<void>): (stream: ServerWritableStream<Q, A>) => void {
-    return (stream) => {
-      let call: Call | undefined;
-      let uid = -1;
-      void (async () => {
-        try {
-          call = this.#admit(stream as unknown as AnyStream, method);
-          this.#o.limits.openStream(call.connection.caller.uid);
-          uid = call.connection.caller.uid;
-          await handler(stream.request, call, stream);
-          stream.end();
-        } catch (error) {
-          if (stream.cancelled) return;
-          const refused = this.#o.onRefused(publicError(error), call, method);
-          stream.emit("error", toGrpcError(refused));
-        } finally {
-          if (uid >= 0) this.#o.limits.closeStream(uid);
-        }
-      })();
-    };
+    return (stream) => this.#serve(method, stream as unknown as AnyStream, (call) => handler(stream.request, call, stream));
+  }
+
+  /** As `stream`; the first message is the request, what follows stands in the stream, and may be Malformed. Half-closing ends nothing. */
+  dialogue<Q, A>(method: string, handler: (request: Q, call: Call, stream: ServerDuplexStream<Q, A>) => Promise<void>): (stream: ServerDuplexStream<Q, A>) => void {
+    return (stream) => this.#serve(method, stream as unknown as AnyStream, async (call) => handler(await firstMessage(stream, call.signal), call, stream));
+  }
+
+  #serve(method: string, stream: AnyStream, run: (call: Call) => Promise<void>): void {
+    let call: Call | undefined;
+    let uid = -1;
+    void (async () => {
+      try {
+        call = this.#admit(stream, method);
+        this.#o.limits.openStream(call.connection.caller.uid);
+        uid = call.connection.caller.uid;
+        await run(call);
+        stream.end();
+      } catch (error) {
+        if (stream.cancelled) return;
+        const refused = this.#o.onRefused(publicError(error), call, method);
+        stream.emit("error", toGrpcError(refused));
+      } finally {
+        if (uid >= 0) this.#o.limits.closeStream(uid);
+      }
+    })();
   }
 
   /**
@@ -263,9 +272,28 @@ class AdmittedCall implements Call {
     const ended = new AbortController();
     this.#ended = ended;
     if (this.#call.cancelled) ended.abort(callerGone);
-    else this.#call.once("cancelled", () => ended.abort(callerGone));
+    else (this.#call as EventEmitter).once("cancelled", () => ended.abort(callerGone));
     return ended.signal;
   }
+}
+
+/** @throws BrevetError if it is not one, or none comes */
+async function firstMessage<Q, A>(stream: ServerDuplexStream<Q, A>, signal: AbortSignal): Promise<Q> {
+  return await new Promise<Q>((resolve, reject) => {
+    const settle = (done: () => void): void => {
+      clearTimeout(timer);
+      stream.pause().removeAllListeners("data");
+      stream.off("end", none);
+      signal.removeEventListener("abort", gone);
+      done();
+    };
+    const none = (): void => settle(() => reject(invalid([{ field: "message", description: "is required" }])));
+    const gone = (): void => settle(() => reject(signal.reason as Error));
+    const timer = setTimeout(none, firstMessageMs);
+    stream.once("end", none);
+    signal.addEventListener("abort", gone, { once: true });
+    stream.once("data", (message: Q | Malformed) => settle(() => (message instanceof Malformed ? reject(message.error) : resolve(message))));
+  });
 }
 
 function withResolvers(): { promise: Promise<void>; resolve: () => void } {

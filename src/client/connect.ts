@@ -6,9 +6,11 @@
 // Reading an error off the wire is status.ts's; what is asked is tasks.ts's, source.ts's, src/verify's.
 import { setTimeout as sleep } from "node:timers/promises";
 import { Client, Metadata, credentials } from "@grpc/grpc-js";
-import type { ClientReadableStream, MethodDefinition as Wire } from "@grpc/grpc-js";
+import type { ClientDuplexStream, ClientReadableStream, MethodDefinition as Wire } from "@grpc/grpc-js";
 import type { MethodDefinition } from "@grpc/proto-loader";
 import { BrevetError, errorCodes, grpcStatus } from "../errors.ts";
+import type { FeedMessage__Output } from "../generated/brevet/v1/FeedMessage.ts";
+import type { WatchFeedRequest } from "../generated/brevet/v1/WatchFeedRequest.ts";
 import { services } from "../proto.ts";
 import { decodeError } from "./status.ts";
 
@@ -25,6 +27,10 @@ type Unary<I, O> = (request: I, options?: CallOptions) => Promise<O>;
 /** Ends when the broker ends the stream, throws its error, and is cancelled when the loop is left. */
 type Stream<I, O> = (request: I, options?: Pick<CallOptions, "signal">) => AsyncGenerator<O, void, void>;
 
+/** A stream whose caller may go on speaking: `more` is handed the means to, once for each call. */
+type Dialogue<I, O> = (request: I, options?: Pick<CallOptions, "signal"> & { readonly more?: More<I> }) => AsyncGenerator<O, void, void>;
+type More<I> = (say: (message: I) => void) => void;
+
 type Streaming =
   "Watch" | "FetchX509SVID" | "FetchX509Bundles" | "FetchJWTBundles" | "FetchWITSVID" | "FetchWITBundles";
 type Caller<Definition> = {
@@ -35,7 +41,8 @@ type Caller<Definition> = {
 };
 
 /** A connection: `connection.tasks.open({…})`, `for await (const message of connection.feed.watch({}))`. */
-export type Connection = { readonly [Name in keyof typeof services]: Caller<(typeof services)[Name]> } & {
+export type Connection = { readonly [Name in Exclude<keyof typeof services, "feed">]: Caller<(typeof services)[Name]> } & {
+  readonly feed: { readonly watch: Dialogue<WatchFeedRequest, FeedMessage__Output> };
   readonly address: string;
   /** Cancels what is under way. Repeats change nothing. */
   close(): void;
@@ -142,12 +149,14 @@ function unaryCaller(line: Line, method: Wire<object, object>): Unary<object, ob
   };
 }
 
-function streamCaller(line: Line, method: Wire<object, object>): Stream<object, object> {
-  return async function* (request, { signal } = {}) {
+function streamCaller(line: Line, method: Wire<object, object>): Dialogue<object, object> {
+  return async function* (request, { signal, more } = {}) {
     signal?.throwIfAborted();
     mustBeOpen(line);
-    const call: ClientReadableStream<object> = line.client.makeServerStreamRequest<object, object>(
-      method.path, method.requestSerialize, method.responseDeserialize, request, metadata());
+    const { path, requestSerialize, responseDeserialize } = method;
+    const call: ClientReadableStream<object> = method.requestStream
+      ? speak(line.client.makeBidiStreamRequest<object, object>(path, requestSerialize, responseDeserialize, metadata()), request, more)
+      : line.client.makeServerStreamRequest<object, object>(path, requestSerialize, responseDeserialize, request, metadata());
     const cancel = (): void => call.cancel();
     line.calls.add(call);
     signal?.addEventListener("abort", cancel, { once: true });
@@ -164,6 +173,13 @@ function streamCaller(line: Line, method: Wire<object, object>): Stream<object, 
       call.cancel();
     }
   };
+}
+
+function speak(call: ClientDuplexStream<object, object>, first: object, more: More<object> | undefined): ClientReadableStream<object> {
+  call.write(first);
+  if (more) more((message) => call.writable && call.write(message));
+  else call.end();
+  return call;
 }
 
 /**

@@ -4,17 +4,15 @@
 // of life whose `as_of` advances keep coming; silence, replay and a frozen broker all make it stale.
 // DESIGN: "Feed", "Verifier". Threats T14 (starved) and T15 (rolled back).
 // What is done with the answer is verifier.ts's and live.ts's business.
+import { randomUUID } from "node:crypto";
 import { EventEmitter } from "node:events";
 import { BrevetError, asBrevetError } from "../errors.ts";
 import { follow } from "../client/connect.ts";
+import type { Connection } from "../client/connect.ts";
 import { Epochs } from "../identity/epochs.ts";
 import type { FeedMessage__Output } from "../generated/brevet/v1/FeedMessage.ts";
 import type { Revocation__Output } from "../generated/brevet/v1/Revocation.ts";
-
-type WatchFeed = (
-  request: { readonly feedId: string; readonly afterSequence: number },
-  options: { readonly signal: AbortSignal },
-) => AsyncIterable<FeedMessage__Output>;
+import { Acknowledger } from "./acknowledge.ts";
 
 type Events = { revoked: [task: string, epoch: number]; fresh: []; stale: [] };
 
@@ -23,14 +21,19 @@ const margin = 60;
 /** How much faster than PostgreSQL's our monotonic clock may run. */
 const drift = 0.001;
 const longestTask = 256;
+/** What a broker takes; who trusts a silent feed for longer is known to do so for a day. */
+const longestStatedMs = 24 * 3_600_000;
 
 /**
  * `revoked`: SVIDs of this task below this epoch are dead from now on. `fresh`, `stale`: the view
  * became trustworthy, or ceased to be.
  */
 export class FeedView extends EventEmitter<Events> {
-  readonly #watch: WatchFeed;
+  readonly #watch: Connection["feed"]["watch"];
   readonly maxStalenessMs: number;
+  /** How the broker knows this view again, whatever connection it comes by. */
+  readonly #self: { readonly name: string; readonly verifier: string; readonly maxStalenessMs: number };
+  #acknowledger: Acknowledger | undefined;
   #epochs = new Epochs();
   #feedId = "";
   #sequence = 0;
@@ -47,10 +50,12 @@ export class FeedView extends EventEmitter<Events> {
   #timer: NodeJS.Timeout | undefined;
   #failure: BrevetError | undefined;
 
-  constructor(watch: WatchFeed, maxStalenessMs: number) {
+  /** `name`: for people. `graceMs`: for how long after it went stale something may still be accepted. */
+  constructor(watch: Connection["feed"]["watch"], maxStalenessMs: number, { name = "", graceMs = 0 } = {}) {
     super();
     this.#watch = watch;
     this.maxStalenessMs = maxStalenessMs;
+    this.#self = { name, verifier: randomUUID(), maxStalenessMs: Math.min(Math.ceil(maxStalenessMs + graceMs), longestStatedMs) };
   }
 
   /** SVIDs of the task below this are revoked; 0 for a task that the feed says nothing of. */
@@ -103,8 +108,14 @@ export class FeedView extends EventEmitter<Events> {
       this.#askedAt = performance.now();
       this.#lag = Number.POSITIVE_INFINITY;
       this.#arm(silent, this.#askedAt);
-      const request = { feedId: this.#complete ? this.#feedId : "", afterSequence: this.#complete ? this.#sequence : 0 };
-      return this.#watch(request, { signal: AbortSignal.any([stop, connection.signal]) });
+      const request = { ...this.#self, feedId: this.#complete ? this.#feedId : "", afterSequence: this.#complete ? this.#sequence : 0 };
+      return this.#watch(request, {
+        signal: AbortSignal.any([stop, connection.signal]),
+        more: (say) => {
+          this.#acknowledger?.close();
+          this.#acknowledger = new Acknowledger(say);
+        },
+      });
     };
     const message = (received: FeedMessage__Output): void => {
       this.#take(received);
@@ -116,6 +127,7 @@ export class FeedView extends EventEmitter<Events> {
       this.#failure = asBrevetError(error);
     } finally {
       clearTimeout(this.#timer);
+      this.#acknowledger?.close();
     }
   }
 
@@ -142,6 +154,7 @@ export class FeedView extends EventEmitter<Events> {
     this.#sequence = message.sequence;
     this.#complete = true;
     if (message.asOf > this.#asOf) this.#heard(message.asOf);
+    this.#acknowledger?.applied(this.#sequence);
   }
 
   /** Another history: nothing that is known counts, and only its snapshot may begin it. */

@@ -5,6 +5,7 @@
 // DESIGN: "Verifier"; JWT-SVID section 4, X509-SVID section 5. Threats T14, T15, T24-T28.
 // The parts are x509.ts, jwt.ts, feed.ts, bundles.ts; connections live.ts and tls.ts.
 import { createHash } from "node:crypto";
+import { basename } from "node:path";
 import type { Duplex } from "node:stream";
 import { BrevetError, asBrevetError, invalid } from "../errors.ts";
 import { connect } from "../client/connect.ts";
@@ -34,6 +35,8 @@ export type VerifierOptions = {
   readonly onStale?: "refuse" | { readonly acceptIssuedBefore: Duration };
   /** Who may be accepted at all. Default: agents only. */
   readonly accept?: readonly Kind[];
+  /** What people who revoke see it called, at most 64 characters. Default: the program's name. */
+  readonly name?: string;
   /** Whose SVIDs. Default: the broker's own, as long as it hands out one bundle only. */
   readonly trustDomain?: string;
 };
@@ -61,11 +64,11 @@ export class Verifier {
   readonly #seen = new Set<string>();
 
   constructor(options: VerifierOptions = {}) {
-    const { maxStaleness = "10s", onStale = "refuse" } = options;
+    const { maxStaleness = "10s", onStale = "refuse", name = programName() } = options;
     this.#options = options;
     this.#graceMs = onStale === "refuse" ? 0 : parseDuration(onStale.acceptIssuedBefore, "onStale.acceptIssuedBefore");
     this.#connection = connect(options);
-    this.feed = new FeedView(this.#connection.feed.watch, parseDuration(maxStaleness, "maxStaleness"));
+    this.feed = new FeedView(this.#connection.feed.watch, parseDuration(maxStaleness, "maxStaleness"), { name, graceMs: this.#graceMs });
     this.#live = new LiveConnections(this.feed, this.#graceMs);
     const { signal } = this.#stop;
     this.#stopped = Promise.race([this.feed.run(signal), this.bundles.run(this.#connection.workload, signal)]);
@@ -188,4 +191,8 @@ export class Verifier {
     if (this.#seen.size >= mostSeen && oldest !== undefined) this.#seen.delete(oldest);
     this.#seen.add(digest);
   }
+}
+
+function programName(): string {
+  return basename(process.argv[1] ?? "node").replace(/[^ -~]/g, "?").slice(0, 64);
 }

@@ -8,7 +8,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Metadata, Server, ServerCredentials, status } from "@grpc/grpc-js";
-import type { ServerWritableStream, ServiceError, UntypedServiceImplementation, handleUnaryCall } from "@grpc/grpc-js";
+import type { ServerDuplexStream, ServerWritableStream, ServiceError, UntypedServiceImplementation, handleUnaryCall } from "@grpc/grpc-js";
 import { issueJwt } from "../../ca/jwt.ts";
 import { issueX509, newSerial } from "../../ca/x509.ts";
 import type { IssuedX509 } from "../../ca/x509.ts";
@@ -23,6 +23,7 @@ import { newAuthorities, trustDomain } from "./authorities.ts";
 import type { Authorities } from "./authorities.ts";
 
 type Out = ServerWritableStream<object, object>;
+type Dialogue = ServerDuplexStream<Record<string, unknown>, object>;
 type Revocation = { task: string; epoch: number; sequence: number; until: number };
 
 export const taskA = newTaskId(Date.now());
@@ -78,6 +79,9 @@ export class Outside {
   readonly address = `unix://${this.directory}/w.sock`;
   readonly authorities: Authorities;
   readonly asked: { feedId: string; afterSequence: number }[] = [];
+  readonly followers: Record<string, unknown>[] = [];
+  /** What followers said after their first message. */
+  readonly acknowledged: Record<string, unknown>[] = [];
   readonly calls: string[] = [];
   /** Of each call: whether the security header was there. */
   readonly headers = new Set<string>();
@@ -100,7 +104,7 @@ export class Outside {
   hold: Promise<void> = Promise.resolve();
   #server: Server | undefined;
   #beat: NodeJS.Timeout | undefined;
-  readonly #watchers = new Set<Out>();
+  readonly #watchers = new Set<Dialogue>();
   readonly #svidStreams = new Set<Out>();
   readonly #bundleStreams = new Set<() => void>();
   readonly #taskStreams = new Map<Out, string>();
@@ -125,7 +129,7 @@ export class Outside {
 
   async listen(): Promise<void> {
     const server = new Server();
-    server.addService(services.feed, { watch: (call: Out) => this.#watch(call) });
+    server.addService(services.feed, { watch: (call: Dialogue) => call.on("data", (request: Record<string, unknown>) => this.#heard(call, request)) });
     server.addService(services.workload, this.#workload());
     server.addService(services.agent, {
       claim: this.#unary("claim", ({ task }) => ({ task: this.tasks.get(String(task)) ?? { id: String(task) }, endpoint: this.address })),
@@ -186,10 +190,16 @@ export class Outside {
     for (const [stream, task] of this.#taskStreams) if (task === id) stream.write(this.tasks.get(id) ?? {});
   }
 
-  #watch(call: Out): void {
+  /** The first message of a follower of the feed begins it; each later one acknowledges. */
+  #heard(call: Dialogue, request: Record<string, unknown>): void {
+    if (this.#watchers.has(call)) {
+      this.acknowledged.push(request);
+      return;
+    }
     this.#header(call);
-    const { feedId, afterSequence } = call.request as { feedId: string; afterSequence: number };
+    const { feedId, afterSequence } = request as { feedId: string; afterSequence: number };
     this.asked.push({ feedId, afterSequence });
+    this.followers.push(request);
     this.#watchers.add(call);
     call.on("cancelled", () => this.#watchers.delete(call));
     if (this.mute) return;

@@ -6,15 +6,15 @@ import type { FeedMessage as _brevet_v1_FeedMessage, FeedMessage__Output as _bre
 import type { WatchFeedRequest as _brevet_v1_WatchFeedRequest, WatchFeedRequest__Output as _brevet_v1_WatchFeedRequest__Output } from '../../brevet/v1/WatchFeedRequest.ts';
 
 export interface FeedClient extends grpc.Client {
-  Watch(argument: _brevet_v1_WatchFeedRequest, metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientReadableStream<_brevet_v1_FeedMessage__Output>;
-  Watch(argument: _brevet_v1_WatchFeedRequest, options?: grpc.CallOptions): grpc.ClientReadableStream<_brevet_v1_FeedMessage__Output>;
-  watch(argument: _brevet_v1_WatchFeedRequest, metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientReadableStream<_brevet_v1_FeedMessage__Output>;
-  watch(argument: _brevet_v1_WatchFeedRequest, options?: grpc.CallOptions): grpc.ClientReadableStream<_brevet_v1_FeedMessage__Output>;
+  Watch(metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientDuplexStream<_brevet_v1_WatchFeedRequest, _brevet_v1_FeedMessage__Output>;
+  Watch(options?: grpc.CallOptions): grpc.ClientDuplexStream<_brevet_v1_WatchFeedRequest, _brevet_v1_FeedMessage__Output>;
+  watch(metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientDuplexStream<_brevet_v1_WatchFeedRequest, _brevet_v1_FeedMessage__Output>;
+  watch(options?: grpc.CallOptions): grpc.ClientDuplexStream<_brevet_v1_WatchFeedRequest, _brevet_v1_FeedMessage__Output>;
   
 }
 
 export interface FeedHandlers extends grpc.UntypedServiceImplementation {
-  Watch: grpc.handleServerStreamingCall<_brevet_v1_WatchFeedRequest__Output, _brevet_v1_FeedMessage>;
+  Watch: grpc.handleBidiStreamingCall<_brevet_v1_WatchFeedRequest__Output, _brevet_v1_FeedMessage>;
   
 }
 

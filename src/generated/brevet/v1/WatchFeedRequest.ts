@@ -5,9 +5,19 @@ import type { Long } from '@grpc/proto-loader';
 export interface WatchFeedRequest {
   'feedId'?: (string);
   'afterSequence'?: (number | string | Long);
+  'name'?: (string);
+  'verifier'?: (string);
+  'maxStalenessMs'?: (number | string | Long);
+  'applied'?: (number | string | Long);
+  'heldUs'?: (number | string | Long);
 }
 
 export interface WatchFeedRequest__Output {
   'feedId': (string);
   'afterSequence': (number);
+  'name': (string);
+  'verifier': (string);
+  'maxStalenessMs': (number);
+  'applied': (number);
+  'heldUs': (number);
 }
