@@ -13,12 +13,27 @@ const allowed = new Set([
   "trustDomain", "version", "sequence", "count", "removed", "what", "authority", "field", "port", "cause", "file", "line", "column", "seconds",
 ]);
 const mostCharacters = 1000;
+const mostPerSecond = 50;
 
-/** Fields that are not allowed are dropped, by name; text is cut and stripped of control characters. */
+/**
+ * Fields that are not allowed are dropped, by name; text is cut and stripped of control characters. Of one event
+ * a second has at most 50 lines, and the next line of it says how many were left out: no caller can fill a disk.
+ */
 export function createLog(level: string): Log {
   const logger = pino({ level, base: { name: "brevet" }, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination({ dest: 2, sync: true }));
+  const windows = new Map<string, { until: number; lines: number; leftOut: number }>();
   return (event, fields = {}, at = "info") => {
-    const shown: Record<string, unknown> = {};
+    if (!logger.isLevelEnabled(at)) return;
+    const now = performance.now();
+    const window = windows.get(event);
+    if (window && now < window.until && window.lines >= mostPerSecond) {
+      window.leftOut++;
+      return;
+    }
+    const leftOut = window?.leftOut ?? 0;
+    if (window && now < window.until) window.lines++;
+    else windows.set(event, { until: now + 1000, lines: 1, leftOut: 0 });
+    const shown: Record<string, unknown> = leftOut > 0 ? { leftOut } : {};
     for (const [key, value] of Object.entries(fields)) {
       if (value === undefined) continue;
       if (!allowed.has(key)) shown["dropped"] = key;
