@@ -10,7 +10,7 @@ import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import type { BrevetError } from "../src/errors.ts";
 import { grpcStatus } from "../src/errors.ts";
 import { getTask } from "../src/record/tasks.ts";
@@ -85,6 +85,15 @@ describe("the line to PostgreSQL breaks", () => {
     wire.mend();
     await fetchOne(here, held, "jwt");
     expect(await traces(held)).toEqual({ epoch: 1, revocations: 0, entries: 0 });
+  });
+
+  test.each<Stop>(["cut before", "cut after"])("of a service's revocation (%s the server has acted): it is repeated until it is known", async (stop) => {
+    const name = "crm";
+    const revoked = async (): Promise<number> => (await ledger.owner.rows("select 1 from revocations where subject = $1", [`service/${name}`])).length;
+    const before = await revoked();
+    wire.halt("revoke_services", stop);
+    expect(await refusal(here.revoker.services([name], "x", "test"))).toBe("OUTCOME_UNKNOWN");
+    await vi.waitFor(async () => expect(await revoked()).toBe(before + (stop === "cut before" ? 1 : 2)), { timeout: 10_000 });
   });
 
   test.each<[Stop, number]>([["cut before", 2], ["cut after", 3]])("of a context change (%s the server has acted): what was acknowledged after it is not undone", async (stop, epoch) => {

@@ -51,11 +51,19 @@ export class Revoker {
     return this.#change({ task, reason: "", actor, change: { set, remove } });
   }
 
-  /** Ends every SVID that the services have now. */
+  /** Ends every SVID that the services have now. A repeat ends what they got since, and they get new ones at once. */
   async services(names: readonly string[], reason: string, actor: string): Promise<FeedRow[]> {
-    const rows = await revokeServices(this.#options.store, names, reason, actor);
-    this.#options.onCommitted([], rows);
-    return rows;
+    const revoke = async (): Promise<FeedRow[]> => {
+      const rows = await revokeServices(this.#options.store, names, reason, actor);
+      this.#options.onCommitted([], rows);
+      return rows;
+    };
+    try {
+      return await revoke();
+    } catch (error) {
+      if (isUnknown(error)) this.#repeatUntilKnown(names.join(", "), revoke);
+      throw error;
+    }
   }
 
   async close(): Promise<void> {
@@ -71,9 +79,10 @@ export class Revoker {
       if (verdict.verdict === "gone") throw notFound("task", "task");
       return verdict;
     } catch (error) {
-      if (error instanceof BrevetError && error.code === "OUTCOME_UNKNOWN") {
+      if (isUnknown(error)) {
         lower = false;
-        this.#repeatUntilKnown("end" in request.change ? request : { ...request, change: { set: {}, remove: [] } });
+        const question: RevokeRequest = "end" in request.change ? request : { ...request, change: { set: {}, remove: [] } };
+        this.#repeatUntilKnown(request.task, () => this.#batch.add(question), () => this.#options.fences.lower(request.task));
       }
       throw error;
     } finally {
@@ -89,22 +98,26 @@ export class Revoker {
     return verdicts;
   }
 
-  #repeatUntilKnown(request: RevokeRequest): void {
+  #repeatUntilKnown(what: string, ask: () => Promise<unknown>, known: () => void = () => undefined): void {
     const work = (async () => {
       const { signal } = this.#closing;
       while (!signal.aborted) {
         await sleep(repeatEveryMs, undefined, { signal }).catch(() => undefined);
         if (signal.aborted) return;
         try {
-          await this.#batch.add(request);
+          await ask();
           break;
         } catch (error) {
-          this.#options.log("revoke.repeated", { task: request.task, message: (error as Error).message });
+          this.#options.log("revoke.repeated", { what, message: (error as Error).message });
         }
       }
-      this.#options.fences.lower(request.task);
+      known();
     })();
     this.#repeating.add(work);
     void work.finally(() => this.#repeating.delete(work));
   }
+}
+
+function isUnknown(error: unknown): boolean {
+  return error instanceof BrevetError && error.code === "OUTCOME_UNKNOWN";
 }

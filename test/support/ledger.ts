@@ -98,7 +98,8 @@ export class Ledger {
     await client.connect();
     const ledger = new Ledger(database.url, new Line(client));
     ledger.#undo.unshift(() => database.close(), () => client.end());
-    await ledger.apply("agents: [{ name: researcher, owner: o@example.org, selectors: [{ uid: 1000, path: /bin/a }], maxTaskTtl: 30d }]");
+    await ledger.apply("agents: [{ name: researcher, owner: o@example.org, selectors: [{ uid: 1000, path: /bin/a }], maxTaskTtl: 30d }]\n"
+      + "services: [{ name: crm, owner: o@example.org, selectors: [{ uid: 1002 }] }]");
     return ledger;
   }
 
