@@ -3,7 +3,6 @@
 // recorded durably and then signed, as in the broker. The limits do the least that could be done.
 import { createHash, generateKeyPairSync, sign } from "node:crypto";
 import { encodeCrlEntry, issueCrl } from "../ca/crl.ts";
-import { defaultRotation } from "../ca/rotation.ts";
 import { Issuer, keyOf } from "../src/issue/issue.ts";
 import type { Holder } from "../src/issue/issue.ts";
 import { loadKeyEncryptionKey } from "../src/issue/kek.ts";
@@ -33,7 +32,7 @@ export const jobs = {
   /** SVIDs recorded and signed each second. */
   async issue(given: { app: Database; kekFile: string; tasks: readonly BoundTask[]; kind: "x509" | "jwt"; callers: number; ms: number }): Promise<number> {
     const store = new Store({ app: { ...given.app, options: "-c role=brevet_app" }, log: () => undefined });
-    const trust = new Trust(store, trustDomain, loadKeyEncryptionKey(given.kekFile, true), defaultRotation);
+    const trust = new Trust(store, trustDomain, loadKeyEncryptionKey(given.kekFile, true));
     await trust.refresh();
     const issuer = new Issuer({ store, trustDomain, issuer: `spiffe://${trustDomain}`, signers: () => trust.signers, whenClear: () => undefined });
     const holders = given.tasks.map((bound): Holder => ({ kind: "task", ...bound, isSame: () => true }));
@@ -53,7 +52,7 @@ export const jobs = {
   /** Builds and signs a list; milliseconds of each of several. */
   async buildCrl(given: { app: Database; kekFile: string; entries: number; times: number }): Promise<number[]> {
     const store = new Store({ app: { ...given.app, options: "-c role=brevet_app" }, log: () => undefined });
-    const trust = new Trust(store, trustDomain, loadKeyEncryptionKey(given.kekFile, true), defaultRotation);
+    const trust = new Trust(store, trustDomain, loadKeyEncryptionKey(given.kekFile, true));
     await trust.refresh();
     const serial = (i: number): Buffer => createHash("sha256").update(String(i)).digest().subarray(0, 16);
     const thisUpdate = new Date();

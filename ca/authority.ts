@@ -10,6 +10,7 @@ import { BrevetError } from "../src/errors.ts";
 import { p256Jwk } from "../src/identity/bundle.ts";
 import type { TrustBundle } from "../src/identity/bundle.ts";
 import { oids, readCertificate } from "../src/identity/certificate.ts";
+import { crlUrl } from "../src/identity/crl.ts";
 import { newSealedKey, publicHalf, resealKey, unsealKey } from "./keys.ts";
 import { distinguishedName, issueCaCertificate, keyIdOf } from "./x509.ts";
 import type { RotationAction } from "./rotation.ts";
@@ -58,6 +59,8 @@ type AuthorityRequest = {
   readonly lifetimeSeconds: number;
   /** The active root, for a signing CA. */
   readonly parent?: { readonly record: AuthorityRecord; readonly signer: Signer };
+  /** Where lists are published, if anywhere. */
+  readonly publicUrl?: string | undefined;
 };
 
 const backdateMs = 60_000;
@@ -94,6 +97,7 @@ export function createAuthority(request: AuthorityRequest, state: AuthorityState
     notAfter,
     pathLength: root ? 0 : 1,
     issuer: root ?? { name: subject, keyId: keyIdOf(spki) },
+    listUrl: root === null || request.publicUrl === undefined ? null : crlUrl(request.publicUrl, root.record.id),
     sign: (tbs) => (root ? root.sign("ca", tbs) : signCounted("ca", key, tbs)),
   });
   return { ...common, parent: root?.record.id ?? null, certificate };
@@ -132,7 +136,7 @@ export function openAuthority(record: AuthorityRecord, kek: Buffer): Signer {
 export function carryOut(
   plan: readonly RotationAction[],
   records: readonly AuthorityRecord[],
-  { trustDomain, kek, now }: Pick<AuthorityRequest, "trustDomain" | "kek" | "now">,
+  { trustDomain, kek, now, publicUrl }: Pick<AuthorityRequest, "trustDomain" | "kek" | "now" | "publicUrl">,
 ): AuthorityRecord[] {
   let result = [...records];
   for (const action of plan) {
@@ -140,7 +144,7 @@ export function carryOut(
       const { use, state, lifetimeSeconds } = action;
       const root = use === "x509" ? result.find((record) => record.use === "root" && record.state === "active") : undefined;
       const parent = root && { record: root, signer: openAuthority(root, kek) };
-      result.push(createAuthority({ use, trustDomain, kek, now, lifetimeSeconds, ...(parent && { parent }) }, state));
+      result.push(createAuthority({ use, trustDomain, kek, now, lifetimeSeconds, publicUrl, ...(parent && { parent }) }, state));
     } else if (action.do === "drop") {
       result = result.filter((record) => record.id !== action.id);
     } else {

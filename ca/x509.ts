@@ -5,8 +5,11 @@
 // Who may have one, and for how long, is left to src/issue; which key signs, to authority.ts.
 import { hash, randomFillSync } from "node:crypto";
 import { BrevetError } from "../src/errors.ts";
-import { keyUsageBits, oids, readAuthorityKeyId, readExtendedKeyUsage, readKeyUsage, readTbsCertificate } from "../src/identity/certificate.ts";
+import {
+  keyUsageBits, oids, readAuthorityKeyId, readCrlDistributionPoint, readExtendedKeyUsage, readKeyUsage, readTbsCertificate,
+} from "../src/identity/certificate.ts";
 import type { CertificateFields } from "../src/identity/certificate.ts";
+import { crlUrl } from "../src/identity/crl.ts";
 import {
   derBitString, derBoolean, derContext, derInteger, derOctetString, derOid, derSequence, derSet, derTime, derUtf8,
 } from "../src/identity/der.ts";
@@ -24,7 +27,8 @@ export type X509Request = {
   readonly serial: Buffer;
   readonly notBefore: Date;
   readonly notAfter: Date;
-  readonly crlUrl?: string;
+  /** Where the authority's list is published; absent: the certificate names none. */
+  readonly publicUrl?: string | undefined;
   readonly keyPair?: KeyPairDer;
 };
 
@@ -62,7 +66,8 @@ export function newSerial(): Buffer {
 }
 
 export function issueX509(request: X509Request): IssuedX509 {
-  const { signer, spiffeId, binding, crlUrl } = request;
+  const { signer, spiffeId, binding, publicUrl } = request;
+  const listUrl = publicUrl === undefined ? null : crlUrl(publicUrl, signer.record.id);
   const keyPair = request.keyPair ?? newKeyPairDer();
   const tbs = encodeTbs({
     serial: request.serial,
@@ -76,11 +81,11 @@ export function issueX509(request: X509Request): IssuedX509 {
       uriName(spiffeId),
       subjectKeyId(keyIdOf(keyPair.spki)),
       authorityKeyId(signer.keyId),
-      ...(crlUrl === undefined ? [] : [crlDistributionPoint(crlUrl)]),
+      ...(listUrl === null ? [] : [crlDistributionPoint(listUrl)]),
       ...(binding === null ? [] : [derSequence([bindingOidDer, derOctetString(encodeBindingExtension(binding))])]),
     ],
   });
-  lintLeaf(tbs, signer);
+  lintLeaf(tbs, signer, listUrl);
   const certificate = assemble(tbs, signer.sign("x509", tbs));
   return { certificate, chain: Buffer.concat([certificate, signer.certificate]), key: keyPair.pkcs8 };
 }
@@ -94,6 +99,8 @@ type CaRequest = {
   readonly pathLength: number;
   /** Absent: signed by itself. */
   readonly issuer: { readonly name: Buffer; readonly keyId: Buffer };
+  /** Of the issuer's list; a root names none. */
+  readonly listUrl: string | null;
   readonly sign: (tbs: Buffer) => Buffer;
 };
 
@@ -111,9 +118,12 @@ export function issueCaCertificate(request: CaRequest): Buffer {
       uriName(`spiffe://${request.trustDomain}`),
       subjectKeyId(keyIdOf(request.publicKey)),
       authorityKeyId(request.issuer.keyId),
+      ...(request.listUrl === null ? [] : [crlDistributionPoint(request.listUrl)]),
     ],
   });
-  linted(() => checkSigningRules(readTbsCertificate(tbs)));
+  const fields = linted(() => readTbsCertificate(tbs));
+  linted(() => checkSigningRules(fields));
+  lintListUrl(fields, request.listUrl);
   return assemble(tbs, request.sign(tbs));
 }
 
@@ -168,7 +178,7 @@ function assemble(tbs: Buffer, signature: Buffer): Buffer {
 }
 
 /** Reads the bytes to be signed as a stranger would, then holds them to Brevet's narrower rules. */
-function lintLeaf(tbs: Buffer, signer: Signer): void {
+function lintLeaf(tbs: Buffer, signer: Signer, listUrl: string | null): void {
   const fields = linted(() => readTbsCertificate(tbs));
   const leaf = linted(() => readLeafRules(fields));
   const value = (oid: string): Buffer => fields.extensions.get(oid)?.value ?? refuse("an extension is missing");
@@ -182,6 +192,15 @@ function lintLeaf(tbs: Buffer, signer: Signer): void {
   if (readExtendedKeyUsage(value(oids.extendedKeyUsage)).size !== 2) refuse("extended key usage beyond client and server");
   if (!fields.extensions.has(oids.basicConstraints)) refuse("basic constraints are missing");
   if (fields.extensions.get(bindingOid)?.critical) refuse("task binding is critical");
+  lintListUrl(fields, listUrl);
+}
+
+/** The list of the very authority that signs, or none: another's would vouch for the dead. */
+function lintListUrl({ extensions }: CertificateFields, listUrl: string | null): void {
+  const found = extensions.get(oids.crlDistributionPoints);
+  const named = found === undefined ? null : linted(() => readCrlDistributionPoint(found.value));
+  if (named !== listUrl) refuse("CRL distribution point is not the authority's list");
+  if (found?.critical) refuse("CRL distribution point is critical");
 }
 
 function linted<T>(check: () => T): T {

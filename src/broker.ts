@@ -92,7 +92,8 @@ async function startBroker(config: Config, log: Log): Promise<Broker> {
 
     const kek = loadKeyEncryptionKey(config.keyEncryptionKeyFile, (await readTrust(store)) !== null);
     const trust = new Trust(store, config.trustDomain, kek, {
-      ...defaultRotation, rootSeconds: config.authorities.rootTtl, signingSeconds: config.authorities.signingTtl,
+      policy: { ...defaultRotation, rootSeconds: config.authorities.rootTtl, signingSeconds: config.authorities.signingTtl },
+      publicUrl: config.publicUrl,
     });
     await trust.refresh();
     health.set("authorities", true);
@@ -111,8 +112,8 @@ async function startBroker(config: Config, log: Log): Promise<Broker> {
     const fences = new Fences();
     const bindings = new Bindings({ store, bootId: bootId(), exits, onExit: (bound) => housekeeping.instanceExited(bound) });
     undo.push(() => bindings.close());
-    const issuer = new Issuer({ store, trustDomain: config.trustDomain, issuer: config.publicUrl ?? `spiffe://${config.trustDomain}`, signers: () => trust.signers, whenClear: (task) => fences.whenClear(task) });
-    const own = new OwnSvid({ store, trustDomain: config.trustDomain, trust, onRecorded: () => issuer.recorded.x509++, log });
+    const issuer = new Issuer({ store, trustDomain: config.trustDomain, issuer: config.publicUrl ?? `spiffe://${config.trustDomain}`, publicUrl: config.publicUrl, signers: () => trust.signers, whenClear: (task) => fences.whenClear(task) });
+    const own = new OwnSvid({ store, trustDomain: config.trustDomain, publicUrl: config.publicUrl, trust, onRecorded: () => issuer.recorded.x509++, log });
     undo.push(() => own.close());
     const feed = new Feed(store, (rows) => changes.revoked(rows), () => bindings.size > 0);
     undo.push(() => feed.close());

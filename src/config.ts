@@ -70,7 +70,7 @@ const schema = section({
       "host:port for /livez, /readyz, /metrics and the documents for others; port 0: any free one; off: none. Nobody is authenticated there: keep it on loopback or behind something."),
   }).prefault({}),
   publicUrl: publicUrl.optional().describe(
-    "https://… under which others reach this broker's HTTP documents: the issuer of its JWT-SVIDs (`iss`) and of OpenID Connect discovery. Choose it once. Without it there is no discovery, and `iss` is the trust domain."),
+    "https://… under which others reach this broker's HTTP documents: the issuer of its JWT-SVIDs (`iss`) and of OpenID Connect discovery. Choose it once. Without it there is no discovery, and `iss` is the trust domain. Certificates name the CRL of their authority under it."),
   admin: section({
     uids: listOf(count(0, 0xff_ff_ff_fe), 1_000).default([]).describe(
       "User IDs that may use the admin socket, besides root and the broker's own."),

@@ -135,6 +135,12 @@ describe("sources", () => {
     expect(violations({ flags: { "listen.http": text } })).toHaveLength(1);
   });
 
+  test.each(["https://b.example.org", "https://b.example.org:8443/pki", "http://127.0.0.1:8640"])(
+    "publicUrl %s", (text) => expect(load({ env: { BREVET_PUBLIC_URL: text } }).publicUrl).toBe(text));
+  test.each(["", "b.example.org", "ftp://b", "https://u@b", "https://u:p@b", "https://b/?q", "https://b/#f", "https://", "https://b/", "https://B", "http://b.example.org"])("publicUrl %j is refused", (text) => {
+    expect(violations({ env: { BREVET_PUBLIC_URL: text } })).toHaveLength(1);
+  });
+
   test("keys that contradict each other", () => {
     const file = written("authorities: { rootTtl: 1d, signingTtl: 2d }\ndatabase: { caFile: /ca.pem }\n");
     expect(violations({ file })).toEqual(["authorities.signingTtl: must not be longer than authorities.rootTtl", "database.caFile: means nothing without database.url"]);

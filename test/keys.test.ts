@@ -9,7 +9,7 @@ import { describe, expect, test } from "vitest";
 import { createAuthority, moveAuthority, openAuthority, signaturesMade } from "../ca/authority.ts";
 import type { AuthorityRecord, AuthorityState, SignatureKind } from "../ca/authority.ts";
 import { newKeyPairDer, sealKey, unsealKey } from "../ca/keys.ts";
-import { readCertificate } from "../src/identity/certificate.ts";
+import { oids, readCertificate, readCrlDistributionPoint } from "../src/identity/certificate.ts";
 import { checkSigningRules } from "../src/identity/svid.ts";
 import { kek, newAuthorities, openssl, pem, trustDomain } from "./support/authorities.ts";
 
@@ -89,6 +89,14 @@ describe("an authority", () => {
     expect(longer.notAfter).toEqual(root.record.notAfter);
     expect(x509.record.parent).toBe(root.record.id);
     expect(x509.name.equals(openAuthority(longer, kek).name)).toBe(false);
+  });
+
+  test("names its root's list, where lists are published; a root names none", () => {
+    const common = { trustDomain, kek, now, lifetimeSeconds: 60, publicUrl: "https://broker.example.org" };
+    const signing = createAuthority({ ...common, use: "x509", parent: { record: root.record, signer: root } });
+    const points = (certificate: Buffer | null): Buffer | undefined => readCertificate(certificate ?? Buffer.alloc(0)).extensions.get(oids.crlDistributionPoints)?.value;
+    expect(readCrlDistributionPoint(points(signing.certificate) ?? Buffer.alloc(0))).toBe(`https://broker.example.org/crl/${root.record.id}.crl`);
+    expect([points(createAuthority({ ...common, use: "root" }).certificate), points(x509.certificate)]).toEqual([undefined, undefined]);
   });
 
   test("signs what its use and state allow, and each signature is counted", () => {

@@ -201,7 +201,7 @@ describe("a chain of certificates", () => {
     subject[5] = subject.length - 6;
     const times = { notBefore: new Date(Date.now() - hour), notAfter: new Date(Date.now() + hour) };
     const certificate = issueCaCertificate({
-      trustDomain, subject, publicKey, ...times, pathLength, issuer: parent, sign: (tbs) => parent.sign("ca", tbs),
+      trustDomain, subject, publicKey, ...times, pathLength, issuer: parent, listUrl: null, sign: (tbs) => parent.sign("ca", tbs),
     });
     const signed = (kind: string, bytes: Buffer): Buffer => sign("sha256", bytes, { key: key.privateKey, dsaEncoding: "der" });
     return { ...parent, name: subject, keyId: Buffer.alloc(20, name), certificate, notAfter: times.notAfter, sign: signed };

@@ -32,7 +32,7 @@ const request = (about: Partial<X509Request> = {}): X509Request => ({
 
 describe("an issued X509-SVID", () => {
   const serial = newSerial();
-  const issued = issueX509(request({ serial, crlUrl: "http://127.0.0.1:8080/crl/1" }));
+  const issued = issueX509(request({ serial, publicUrl: "http://127.0.0.1:8080" }));
 
   test("verifies under its root with OpenSSL's strictest checks, as client and as server", () => {
     const [leaf = Buffer.alloc(0), ca = Buffer.alloc(0), ...others] = splitChain(issued.chain);
@@ -47,7 +47,7 @@ describe("an issued X509-SVID", () => {
     expect(text).toMatch(/Extended Key Usage: \s*TLS Web Server Authentication, TLS Web Client Authentication\n/);
     expect(text).toMatch(/Basic Constraints: critical\s+CA:FALSE\n/);
     expect(text).toContain(`URI:${spiffeId}\n`);
-    expect(text).toContain("URI:http://127.0.0.1:8080/crl/1\n");
+    expect(text).toContain(`URI:http://127.0.0.1:8080/crl/${x509.record.id}.crl\n`);
     expect(text).toContain(`${bindingOid}: \n`);
   });
 

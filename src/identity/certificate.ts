@@ -140,6 +140,20 @@ export function readAuthorityKeyId(value: Buffer): Buffer | null {
   return reader.peekTag() === 0x80 ? reader.contextBytes(0) : null;
 }
 
+/** One point, named by one URL, for all reasons: the only form that Brevet writes. */
+export function readCrlDistributionPoint(value: Buffer): string {
+  const points = readDer(value).sequence();
+  const point = points.sequence();
+  points.end();
+  const name = point.context(0);
+  point.end();
+  const full = name.context(0);
+  name.end();
+  const url = full.contextBytes(6).toString("utf8");
+  full.end();
+  return url;
+}
+
 /** DER leaves a DEFAULT FALSE out, so a boolean that is there is true. */
 function trueOnly(reader: DerReader): true {
   if (!reader.boolean()) throw malformed("a default written out");

@@ -24,6 +24,11 @@ export type Crl = {
   readonly signature: Buffer;
 };
 
+/** Where the list of an authority is found; its DER stands there, and in its certificates the URL. */
+export function crlUrl(publicUrl: string, authority: string): string {
+  return `${publicUrl}/crl/${authority}.crl`;
+}
+
 const maxCrlBytes = 32 * 1024 * 1024;
 const version2 = 1;
 

@@ -46,6 +46,8 @@ export type IssuerOptions = {
   /** What its JWT-SVIDs say in `iss`. */
   readonly issuer: string;
   readonly signers: () => Signers;
+  /** Certificates name their authority's list under it. */
+  readonly publicUrl?: string | undefined;
   /** Resolves when a change of the task that is under way has its outcome. */
   readonly whenClear: (task: string) => Promise<void> | undefined;
 };
@@ -162,7 +164,7 @@ export class Issuer {
     const serial = newSerial();
     const { granted, binding, spiffeId } = await this.#record(holder, "x509", serial.toString("hex"), []); // 1-4
     const issued = issueX509({ // 5
-      signer: this.#o.signers().x509, spiffeId, binding, serial,
+      signer: this.#o.signers().x509, spiffeId, binding, serial, publicUrl: this.#o.publicUrl,
       notBefore: new Date(granted.issuedAt.getTime() - backdateMs), notAfter: granted.expiresAt,
     });
     const life = granted.expiresAt.getTime() - granted.issuedAt.getTime();

@@ -21,6 +21,8 @@ export type OwnCertificate = {
 export type OwnSvidOptions = {
   readonly store: Store;
   readonly trustDomain: string;
+  /** It names its authority's list under it. */
+  readonly publicUrl?: string | undefined;
   readonly trust: Pick<Trust, "signers" | "onChange">;
   /** A row was committed: the signature that follows is accounted for. */
   readonly onRecorded: () => void;
@@ -87,13 +89,13 @@ export class OwnSvid {
   }
 
   async #renew(): Promise<void> {
-    const { store, trustDomain, trust, onRecorded } = this.#o;
+    const { store, trustDomain, publicUrl, trust, onRecorded } = this.#o;
     const signer = trust.signers.x509; // the row names the authority that signs, whatever rotates meanwhile
     const serial = newSerial();
     const { issuedAt, expiresAt } = await recordOwnSvid(store, serial.toString("hex"), lifeSeconds, { id: signer.record.id, notAfter: signer.notAfter });
     onRecorded();
     const { chain, key } = issueX509({
-      signer, spiffeId: formatBrokerId(trustDomain), binding: null, serial, notBefore: new Date(issuedAt.getTime() - backdateMs), notAfter: expiresAt,
+      signer, spiffeId: formatBrokerId(trustDomain), binding: null, serial, publicUrl, notBefore: new Date(issuedAt.getTime() - backdateMs), notAfter: expiresAt,
     });
     this.#held = { key, chain, expiresAt };
     this.#authority = signer.record.id;

@@ -28,22 +28,28 @@ export type Published = {
   readonly crlSigners: readonly Signer[];
 };
 
+export type TrustOptions = {
+  readonly policy?: RotationPolicy;
+  /** New signing authorities name their root's list under it. */
+  readonly publicUrl?: string | undefined;
+};
+
 const refreshHintSeconds = 60;
 
 export class Trust {
   readonly #store: Store;
   readonly #trustDomain: string;
   readonly #kek: Buffer;
-  readonly #policy: RotationPolicy;
+  readonly #o: TrustOptions;
   readonly #listeners = new Set<() => void>();
   #signers: Signers | undefined;
   #published: Published | undefined;
 
-  constructor(store: Store, trustDomain: string, kek: Buffer, policy: RotationPolicy = defaultRotation) {
+  constructor(store: Store, trustDomain: string, kek: Buffer, options: TrustOptions = {}) {
     this.#store = store;
     this.#trustDomain = trustDomain;
     this.#kek = kek;
-    this.#policy = policy;
+    this.#o = options;
   }
 
   get signers(): Signers {
@@ -101,7 +107,8 @@ export class Trust {
     const before = new Map(rows.map((row) => [row.id, this.#record(row)]));
     for (const record of before.values()) openAuthority(record, this.#kek); // a wrong key refuses here, before anything is made
     const records = [...before.values()];
-    const after = carryOut(planRotation(records, now, this.#policy), records, { trustDomain: this.#trustDomain, kek: this.#kek, now });
+    const { policy = defaultRotation, publicUrl } = this.#o;
+    const after = carryOut(planRotation(records, now, policy), records, { trustDomain: this.#trustDomain, kek: this.#kek, now, publicUrl });
     const left = new Set(after.map((record) => record.id));
     const dropped = records.filter((record) => !left.has(record.id))
       .map((record): AuthorityChange => ({ move: record.id, from: record.state, to: "dropped", sealedKey: Buffer.alloc(0) }));
