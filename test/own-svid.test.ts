@@ -34,7 +34,7 @@ async function until(what: string, holds: () => boolean): Promise<void> {
 }
 
 test("each is a row before it is a signature, and follows its authority's rotation", async () => {
-  const trust = new Trust(ledger.store, trustDomain, randomBytes(32), { ...defaultRotation, signingSeconds: 8, publishSeconds: 1, minimumSeconds: 2 });
+  const trust = new Trust(ledger.store, trustDomain, randomBytes(32), { policy: { ...defaultRotation, signingSeconds: 8, publishSeconds: 1, minimumSeconds: 2 } });
   await trust.refresh();
   const before = signaturesMade("x509");
   let recorded = 0;
