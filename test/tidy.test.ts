@@ -24,6 +24,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   "src/revoke": ["src/revoke", "ca", "src/record", "src/identity", "src/errors.ts", "src/proto.ts"],
   "src/client": ["src/client", "src/identity", "src/errors.ts", "src/proto.ts", "src/generated"],
   "src/verify": ["src/verify", "src/client", "src/identity", "src/errors.ts", "src/proto.ts", "src/generated"],
+  "src/testing": ["src/testing", "ca", "src/identity", "src/api/status.ts", "src/errors.ts", "src/proto.ts", "src/generated"],
   "src/index.ts": ["src/verify", "src/client", "src/errors.ts", "src/identity"],
   "src/api": ["src/api", "src/claim", "src/issue", "src/revoke", "src/attest", "src/authorize", "src/record", "src/verify", "src/identity",
     "src/errors.ts", "src/proto.ts", "src/generated", "src/health.ts", "src/telemetry.ts", "src/config.ts"],
@@ -42,7 +43,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
 
 /** Who may use which third-party package. */
 const owners: Readonly<Record<string, readonly string[]>> = {
-  "@grpc/grpc-js": ["src/api", "src/client", "src/cli/failure.ts"],
+  "@grpc/grpc-js": ["src/api", "src/client", "src/testing", "src/cli/failure.ts"],
   "@grpc/proto-loader": ["src/proto.ts", "src/client/connect.ts"],
   "@grpc/reflection": ["src/api/reflection.ts"],
   "grpc-health-check": ["src/api/listeners.ts"],

@@ -70,7 +70,7 @@ const longestDelay = 1_000;
  */
 export function connect(options: { readonly address?: string } = {}): Connection {
   const address = options.address ?? process.env["SPIFFE_ENDPOINT_SOCKET"];
-  const client = new Client(`unix:${socketPath(address)}`, credentials.createInsecure(), channelOptions);
+  const client = new Client(dialTarget(address), credentials.createInsecure(), channelOptions);
   const line: Line = { client, calls: new Set(), closed: false };
   const callers = Object.entries(services).map(([name, definition]) => {
     const methods = Object.entries(definition).map(([method, d]) => {
@@ -99,15 +99,18 @@ function mustBeOpen(line: Line): void {
   if (line.closed) throw new BrevetError("WRONG_STATE", "this connection to the broker was closed");
 }
 
-function socketPath(address: string | undefined): string {
+/** What grpc-js dials. SPIFFE Workload Endpoint section 4; TCP only where nobody can listen in, as for tests. */
+function dialTarget(address: string | undefined): string {
   const remedy = "set SPIFFE_ENDPOINT_SOCKET or give an address, as unix:///run/brevet/workload.sock";
   if (!address) throw new BrevetError("CONFIG_INVALID", `no broker's address: ${remedy}`);
+  const port = /^tcp:\/\/127\.0\.0\.1:(\d{1,5})$/.exec(address)?.[1];
+  if (port !== undefined) return `ipv4:127.0.0.1:${port}`;
   const path = /^unix:(?:\/\/)?(\/[^?#]*)$/.exec(address)?.[1];
   if (path === undefined) throw new BrevetError("CONFIG_INVALID", `${address}: not a unix socket's address: ${remedy}`);
   if (Buffer.byteLength(path) > longestSocketPath) {
     throw new BrevetError("CONFIG_INVALID", `${path}: a socket's path has at most ${longestSocketPath} bytes`);
   }
-  return path;
+  return `unix:${path}`;
 }
 
 function metadata(): Metadata {
