@@ -1,6 +1,7 @@
 // Which tasks may this caller open, see and change?
-// An administrator: all. A caller that agents name as an opener: theirs. Anybody else: none, and a
-// task one may not see is answered exactly as one that is not there. Tasks are found by whatever an
+// Administrators, operators, auditors: all. An orchestrator's certificate: those of the agents it is listed for. A
+// process that agents name as an opener: theirs. Anybody else: none, and a task one may not see is answered
+// exactly as one that is not there. Tasks are found by whatever an
 // operator can paste: an ID, a prefix, a SPIFFE ID, a serial, a jti, or a bound process.
 import type { LiveCatalog } from "../authorize/catalog.ts";
 import type { Bindings } from "../claim/bindings.ts";
@@ -10,6 +11,7 @@ import { isTaskId, parseBrevetId } from "../identity/id.ts";
 import { findTaskIds, getTask, getTasks } from "../record/tasks.ts";
 import type { TaskRow } from "../record/tasks.ts";
 import type { Store } from "../record/store.ts";
+import { seesEveryTask } from "./roles.ts";
 import type { Call } from "./server.ts";
 
 export type AccessParts = {
@@ -17,8 +19,6 @@ export type AccessParts = {
   readonly catalog: LiveCatalog;
   readonly claims: Claims;
   readonly bindings: Bindings;
-  /** Whether calls come from the admin socket. */
-  readonly admin: boolean;
 };
 
 const shortestPrefix = 8;
@@ -32,7 +32,9 @@ export class Access {
 
   /** Names of the agents whose tasks the caller may handle; null: all. */
   async agents(call: Call): Promise<readonly string[] | null> {
-    if (this.#p.admin) return null;
+    const { role, peer } = call.connection;
+    if (seesEveryTask.has(role)) return null;
+    if (peer) return peer.role === "orchestrator" ? peer.agents : [];
     return this.#p.catalog.openableAgents(await this.#p.claims.facts(call.connection.caller, call));
   }
 
@@ -43,7 +45,15 @@ export class Access {
 
   /** @throws BrevetError NOT_FOUND, INVALID_FIELD if it could mean several */
   async task(call: Call, reference: string): Promise<TaskRow> {
-    const agents = await this.agents(call);
+    return this.#one(reference, await this.agents(call));
+  }
+
+  /** For those who ask for more than to see it, and are judged by that: a task's ID is no secret. */
+  async anyTask(reference: string): Promise<TaskRow> {
+    return this.#one(reference, null);
+  }
+
+  async #one(reference: string, agents: readonly string[] | null): Promise<TaskRow> {
     const rows = (await this.#candidates(reference)).filter((row) => agents === null || agents.includes(row.agent));
     if (rows.length > 1) {
       throw invalid([{ field: "task", description: `could mean ${rows.map((row) => row.id).join(", ")}: give more of it` }]);
@@ -82,8 +92,7 @@ export class Access {
   }
 }
 
-/** How a caller is named in the log: the kernel's word for it. */
+/** How a caller is named in the log. */
 export function actorOf(call: Call): string {
-  const { uid, facts } = call.connection.caller;
-  return facts.user === undefined ? `uid:${uid}` : `uid:${uid} (${facts.user})`;
+  return call.connection.actor;
 }

@@ -27,8 +27,7 @@ export type AgentParts = {
   readonly trustDomain: string;
   readonly claims: Claims;
   readonly bindings: Bindings;
-  /** Finds a task for anybody: a task's ID is no secret, and claiming it is judged by the selectors. */
-  readonly anyTask: Access;
+  readonly access: Access;
   readonly revoker: Revoker;
   readonly hash: HashCache;
   readonly endpointOf: (task: string) => string;
@@ -44,7 +43,7 @@ export function agentHandlers(server: ApiServer, p: AgentParts): AgentHandlers {
       const ticket = fields.text("ticket", request.ticket, 256);
       if (request.pid < 0) fields.wrong("pid", "must be a process ID, or 0 for the caller");
       fields.check();
-      const { id } = await p.anyTask.task(call, reference);
+      const { id } = await p.access.anyTask(reference);
       const process = request.pid === 0 || request.pid === caller.pid ? caller : attestOther(request.pid, caller, p.hash);
       try {
         const { bound, row } = await p.claims.claim(id, ticket, process, actorOf(call), call);

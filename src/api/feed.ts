@@ -27,7 +27,7 @@ export function feedHandlers(server: ApiServer, feed: Feed, verifiers: Verifiers
     Watch: server.dialogue("Feed.Watch", async (first: WatchFeedRequest__Output, call, stream: Stream) => {
       check(first);
       const { verifier: id, name, maxStalenessMs } = first;
-      const present = verifiers.join({ id, name, who: actorOf(call), pid: call.connection.caller.pid, maxStalenessMs });
+      const present = verifiers.join({ id, name, who: actorOf(call), pid: call.connection.process?.pid ?? 0, maxStalenessMs });
       let subscription: Subscription | undefined;
       try {
         await new Promise<void>((_, reject) => {

@@ -1,6 +1,6 @@
-// How much may one user take of what all share?
-// Calls, connections and streams are counted per user ID, which the kernel vouches for, before any
-// cost is spent on them. 0 means no limit. One user at its limit takes nothing from another.
+// How much may one caller take of what all share?
+// Calls, connections and streams are counted per user ID, which the kernel vouches for, or on the network per
+// SPIFFE ID, before any cost is spent on them. 0 means no limit. One at its limit takes nothing from another.
 import { BrevetError } from "../errors.ts";
 
 export type Limits = {
@@ -12,9 +12,9 @@ export type Limits = {
 
 type Use = { connections: number; streams: number; tokens: number; at: number };
 
-export class UidLimits {
+export class CallerLimits {
   readonly #limits: Limits;
-  readonly #uses = new Map<number, Use>();
+  readonly #uses = new Map<string, Use>();
   #connections = 0;
 
   constructor(limits: Limits) {
@@ -22,8 +22,8 @@ export class UidLimits {
   }
 
   /** False: this connection is one too many. */
-  connect(uid: number): boolean {
-    const use = this.#use(uid);
+  connect(share: string): boolean {
+    const use = this.#use(share);
     const { perUidConnections, maxConnections } = this.#limits;
     if ((perUidConnections > 0 && use.connections >= perUidConnections) || this.#connections >= maxConnections) return false;
     use.connections++;
@@ -31,53 +31,53 @@ export class UidLimits {
     return true;
   }
 
-  disconnect(uid: number): void {
-    const use = this.#use(uid);
+  disconnect(share: string): void {
+    const use = this.#use(share);
     this.#connections--;
-    if (--use.connections === 0 && use.streams === 0) this.#forgetLater(uid, use);
+    if (--use.connections === 0 && use.streams === 0) this.#forgetLater(share, use);
   }
 
   /** Counts one call against this second's share. A second's worth may be saved up. */
-  call(uid: number): void {
+  call(share: string): void {
     const rate = this.#limits.perUidFetchesPerSecond;
     if (rate === 0) return;
-    const use = this.#use(uid);
+    const use = this.#use(share);
     const now = performance.now();
     use.tokens = Math.min(rate, use.tokens + ((now - use.at) / 1000) * rate);
     use.at = now;
     if (use.tokens < 1) {
-      throw new BrevetError("RATE_LIMITED", `uid ${uid} makes more than ${rate} calls a second (limits.perUidFetchesPerSecond)`);
+      throw new BrevetError("RATE_LIMITED", `${share} makes more than ${rate} calls a second (limits.perUidFetchesPerSecond)`);
     }
     use.tokens--;
   }
 
-  openStream(uid: number): void {
-    const use = this.#use(uid);
+  openStream(share: string): void {
+    const use = this.#use(share);
     const most = this.#limits.perUidStreams;
     if (most > 0 && use.streams >= most) {
-      throw new BrevetError("RATE_LIMITED", `uid ${uid} holds ${most} streams open already (limits.perUidStreams)`);
+      throw new BrevetError("RATE_LIMITED", `${share} holds ${most} streams open already (limits.perUidStreams)`);
     }
     use.streams++;
   }
 
-  closeStream(uid: number): void {
-    this.#use(uid).streams--;
+  closeStream(share: string): void {
+    this.#use(share).streams--;
   }
 
   get connections(): number {
     return this.#connections;
   }
 
-  #use(uid: number): Use {
-    let use = this.#uses.get(uid);
-    if (!use) this.#uses.set(uid, (use = { connections: 0, streams: 0, tokens: this.#limits.perUidFetchesPerSecond, at: performance.now() }));
+  #use(share: string): Use {
+    let use = this.#uses.get(share);
+    if (!use) this.#uses.set(share, (use = { connections: 0, streams: 0, tokens: this.#limits.perUidFetchesPerSecond, at: performance.now() }));
     return use;
   }
 
   // Not at once: whoever reconnects for each call must meet the bucket it emptied.
-  #forgetLater(uid: number, use: Use): void {
+  #forgetLater(share: string, use: Use): void {
     setTimeout(() => {
-      if (use.connections === 0 && use.streams === 0) this.#uses.delete(uid);
+      if (use.connections === 0 && use.streams === 0) this.#uses.delete(share);
     }, 2000).unref();
   }
 }

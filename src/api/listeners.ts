@@ -30,7 +30,7 @@ import { agentHandlers } from "./agent.ts";
 import { Explainer } from "./explain.ts";
 import { feedHandlers } from "./feed.ts";
 import { trustHandlers } from "./info.ts";
-import { UidLimits } from "./limits.ts";
+import { CallerLimits } from "./limits.ts";
 import { addReflection } from "./reflection.ts";
 import { Refusals } from "./refusals.ts";
 import { ApiServer } from "./server.ts";
@@ -63,7 +63,7 @@ export type ApiParts = {
   readonly onClaimed: (row: TaskRow) => void;
 };
 
-export type Api = { readonly workload: ApiServer; readonly admin: ApiServer; readonly limits: UidLimits; close(): Promise<void> };
+export type Api = { readonly workload: ApiServer; readonly admin: ApiServer; readonly limits: CallerLimits; close(): Promise<void> };
 
 const adminMessageBytes = 4 << 20;
 const adminLimits = { perUidFetchesPerSecond: 0, perUidConnections: 0, perUidStreams: 0, maxConnections: 1024 };
@@ -72,31 +72,32 @@ export function createApi(p: ApiParts): Api {
   const { config, store, catalog, claims, bindings, trust, feed } = p;
   const { trustDomain } = config;
   const refusals = new Refusals(store);
-  const limits = new UidLimits(config.limits);
+  const limits = new CallerLimits(config.limits);
   const common = {
-    attest: (socket: Socket) => attestSocket(socket, p.hash),
     maxStreamsPerConnection: config.limits.maxStreamsPerConnection,
     metadataBytes: config.limits.metadataBytes,
     connectionIdleSeconds: config.limits.connectionIdle,
     ...reporting(p, refusals),
   };
-  const workload = new ApiServer({ ...common, limits, messageBytes: config.limits.messageBytes });
-  const admin = new ApiServer({ ...common, limits: new UidLimits(adminLimits), messageBytes: adminMessageBytes, admit: (caller) => refuseStranger(caller, config) });
-
-  const everyTask = new Access({ store, catalog, claims, bindings, admin: true });
-  const openersTasks = new Access({ store, catalog, claims, bindings, admin: false });
+  const attest = (socket: Socket): Caller => attestSocket(socket, p.hash);
+  const workload = new ApiServer({ ...common, roles: ["process"], door: { role: "process", attest }, limits, messageBytes: config.limits.messageBytes });
+  const admin = new ApiServer({
+    ...common, roles: ["administrator"], door: { role: "administrator", attest, admit: (caller) => refuseStranger(caller, config) },
+    limits: new CallerLimits(adminLimits), messageBytes: adminMessageBytes,
+  });
+  const access = new Access({ store, catalog, claims, bindings });
   const clockDifferenceMs = async (): Promise<number> => Date.now() - (await readClock(store)).getTime();
   const info = { trustDomain, trust, crls: p.crls, health: p.health, startedAt: new Date(), postgresVersion: p.postgresVersion, clockDifferenceMs };
-  for (const [api, access] of [[workload, openersTasks], [admin, everyTask]] as const) {
+  for (const api of [workload, admin]) {
     api.addService(services.tasks, taskHandlers(api, { ...p, trustDomain, access, onTaskChanged: p.onTask }));
     api.addService(preEncoded(services.feed), feedHandlers(api, feed, p.verifiers));
     api.addService(services.trust, trustHandlers(api, info));
   }
   const validate = validator(() => trust.published.bundle, (subject) => feed.epochOf(subject));
   workload.addService(services.workload, workloadHandlers(workload, { ...p, trustDomain, validate, onServicesChanged: p.onServices }));
-  workload.addService(services.agent, agentHandlers(workload, { ...p, trustDomain, anyTask: everyTask }));
+  workload.addService(services.agent, agentHandlers(workload, { ...p, trustDomain, access }));
 
-  const adminParts = { ...p, trustDomain, access: everyTask, explain: new Explainer({ store, catalog, claims, hash: p.hash }) };
+  const adminParts = { ...p, trustDomain, access, explain: new Explainer({ store, catalog, claims, hash: p.hash }) };
   admin.addService(services.revocations, revocationHandlers(admin, adminParts));
   admin.addService(services.catalog, catalogHandlers(admin, adminParts));
   admin.addService(services.log, logHandlers(admin, adminParts));
@@ -130,7 +131,7 @@ function reporting({ metrics, log }: ApiParts, refusals: Refusals): Pick<Constru
       const noted = refusals.note(error, call);
       metrics.calls.inc({ method, code: error.code });
       if (error.code === "INTERNAL") log("call.failed", { method, message: String(error.cause instanceof Error ? error.cause.stack : error.cause) }, "error");
-      else log("call.refused", { method, code: error.code, uid: call?.connection.caller.uid, pid: call?.connection.caller.pid, attempt: noted.metadata["attempt"] }, "debug");
+      else log("call.refused", { method, code: error.code, uid: call?.connection.process?.uid, pid: call?.connection.process?.pid, attempt: noted.metadata["attempt"] }, "debug");
       return noted;
     },
     onServed: (method, ms) => {

@@ -10,25 +10,22 @@ import { Server, ServerCredentials } from "@grpc/grpc-js";
 import type { sendUnaryData, ServerDuplexStream, ServerUnaryCall, ServerWritableStream, UntypedServiceImplementation } from "@grpc/grpc-js";
 import type { Caller } from "../attest/caller.ts";
 import { BrevetError, asBrevetError, invalid } from "../errors.ts";
-import type { UidLimits } from "./limits.ts";
+import { Connection } from "./connection.ts";
+import type { CallerLimits } from "./limits.ts";
+import { mayCall } from "./roles.ts";
+import type { Role } from "./roles.ts";
 import { guardSessions } from "./session.ts";
 import { toGrpcError } from "./status.ts";
 import { Malformed, readable, strict } from "./wire.ts";
 
-/** One accepted connection and who opened it. */
-export type Connection = {
-  readonly caller: Caller;
-  /** The task whose own endpoint this is; null on the common sockets. */
-  readonly endpointTask: string | null;
-};
-
 export type Call = { readonly connection: Connection; readonly signal: AbortSignal; readonly method: string };
 
 export type ServerOptions = {
-  readonly attest: (socket: net.Socket) => Caller;
-  /** Refuses a caller for good; undefined lets it in. */
-  readonly admit?: (caller: Caller) => BrevetError | undefined;
-  readonly limits: UidLimits;
+  /** What whoever comes in here may be. */
+  readonly roles: readonly Role[];
+  /** For those that come through unix sockets. */
+  readonly door?: Door;
+  readonly limits: CallerLimits;
   readonly maxStreamsPerConnection: number;
   readonly messageBytes: number;
   readonly metadataBytes: number;
@@ -36,6 +33,13 @@ export type ServerOptions = {
   /** Told of every refused call; may add metadata (the attempt's ID) to the error. */
   readonly onRefused: (error: BrevetError, call: Call | undefined, method: string) => BrevetError;
   readonly onServed: (method: string, ms: number) => void;
+};
+
+type Door = {
+  readonly role: "administrator" | "process";
+  readonly attest: (socket: net.Socket) => Caller;
+  /** Refuses a caller for good; undefined lets it in. */
+  readonly admit?: (caller: Caller) => BrevetError | undefined;
 };
 
 type AnyUnary = ServerUnaryCall<unknown, unknown>;
@@ -66,7 +70,7 @@ export class ApiServer {
     this.#injector = this.#grpc.createConnectionInjector(ServerCredentials.createInsecure());
     guardSessions(this.#grpc, {
       metadataBytes: options.metadataBytes,
-      isMethod: (path) => this.#methods.has(path),
+      refuse: (path, address) => this.#refuse(path, this.#connections.get(address)),
       onRefused: (error) => options.onRefused(error, undefined, "unknown"),
     });
   }
@@ -90,9 +94,17 @@ export class ApiServer {
     this.#add(strict(definition), implementation);
   }
 
+  /** What nobody who comes in here may call is not there. */
   #add(definition: Parameters<Server["addService"]>[0], implementation: UntypedServiceImplementation): void {
-    for (const { path } of Object.values(definition)) this.#methods.add(path);
-    this.#grpc.addService(definition, implementation);
+    const served = Object.entries(definition).filter(([, { path }]) => this.#o.roles.some((role) => mayCall(role, path)));
+    for (const [, { path }] of served) this.#methods.add(path);
+    this.#grpc.addService(Object.fromEntries(served), implementation);
+  }
+
+  #refuse(path: string, connection: Connection | undefined): BrevetError | undefined {
+    if (!this.#methods.has(path)) return new BrevetError("UNIMPLEMENTED", "there is no such method on this socket");
+    if (!connection) return new BrevetError("DENIED_UNATTESTED", "the connection is gone");
+    return mayCall(connection.role, path) ? undefined : new BrevetError("DENIED_ROLE", `the role ${connection.role} may not call this`);
   }
 
   /** Answers once. */
@@ -131,12 +143,12 @@ export class ApiServer {
 
   #serve(method: string, stream: AnyStream, run: (call: Call) => Promise<void>): void {
     let call: Call | undefined;
-    let uid = -1;
+    let share: string | undefined;
     void (async () => {
       try {
         call = this.#admit(stream, method);
-        this.#o.limits.openStream(call.connection.caller.uid);
-        uid = call.connection.caller.uid;
+        this.#o.limits.openStream(call.connection.share);
+        share = call.connection.share;
         await run(call);
         stream.end();
       } catch (error) {
@@ -144,7 +156,7 @@ export class ApiServer {
         const refused = this.#o.onRefused(publicError(error), call, method);
         stream.emit("error", toGrpcError(refused));
       } finally {
-        if (uid >= 0) this.#o.limits.closeStream(uid);
+        if (share !== undefined) this.#o.limits.closeStream(share);
       }
     })();
   }
@@ -154,10 +166,12 @@ export class ApiServer {
    * @returns closes the socket, its path and its connections
    */
   async listen(path: string, mode: number, endpointTask: string | null): Promise<() => Promise<void>> {
+    const { door } = this.#o;
+    if (!door) throw new TypeError("a server without a door listens on no socket");
     await clearPath(path);
     const sockets = new Set<net.Socket>();
     const server = net.createServer((socket) => {
-      if (!this.#accept(socket, endpointTask)) return;
+      if (!this.#accept(socket, door, endpointTask)) return;
       sockets.add(socket);
       socket.once("close", () => sockets.delete(socket));
     });
@@ -197,41 +211,47 @@ export class ApiServer {
     clearTimeout(timer);
   }
 
-  #accept(socket: net.Socket, endpointTask: string | null): boolean {
+  #accept(socket: net.Socket, { role, attest, admit }: Door, endpointTask: string | null): boolean {
     socket.on("error", () => socket.destroy());
-    let caller: Caller;
+    let caller: Caller | undefined;
     try {
-      caller = this.#o.attest(socket);
+      caller = attest(socket);
+      const refused = admit?.(caller);
+      if (refused) throw refused;
+      this.serve(socket, Connection.ofProcess(caller, role, endpointTask));
+      socket.once("close", () => caller?.close());
+      return true;
     } catch (error) {
       this.#o.onRefused(asBrevetError(error), undefined, "connect");
+      caller?.close();
       socket.destroy();
       return false;
     }
-    const refused = this.#o.admit?.(caller)
-      ?? (this.#o.limits.connect(caller.uid) ? undefined : new BrevetError("RATE_LIMITED", `uid ${caller.uid} holds too many connections`));
-    if (refused) {
-      this.#o.onRefused(refused, undefined, "connect");
-      caller.close();
-      socket.destroy();
-      return false;
-    }
+  }
+
+  /**
+   * Speaks HTTP/2 on a socket whose other end is known.
+   * @throws BrevetError RATE_LIMITED if its share of the connections is used up
+   */
+  serve(socket: net.Socket, connection: Connection): void {
+    const { share } = connection;
+    if (!this.#o.limits.connect(share)) throw new BrevetError("RATE_LIMITED", `${share} holds too many connections`);
     const id = `c${this.#next++}`;
-    this.#connections.set(id, { caller, endpointTask });
+    this.#connections.set(id, connection);
     // grpc-js hands a call's peer address on as text: for our connections it is this key
     Object.defineProperty(socket, "remoteAddress", { value: id });
     socket.once("close", () => {
       this.#connections.delete(id);
-      this.#o.limits.disconnect(caller.uid);
-      caller.close();
+      this.#o.limits.disconnect(share);
     });
     this.#injector.injectConnection(socket);
-    return true;
   }
 
   #admit(call: AnyUnary | AnyStream, method: string): Call {
     const connection = this.#connections.get(call.getPeer());
-    if (!connection) throw new BrevetError("DENIED_UNATTESTED", "the connection is gone");
-    this.#o.limits.call(connection.caller.uid);
+    const refused = this.#refuse(call.getPath(), connection);
+    if (refused || !connection) throw refused ?? new BrevetError("DENIED_UNATTESTED", "the connection is gone");
+    this.#o.limits.call(connection.share);
     if ("request" in call && call.request instanceof Malformed) throw call.request.error;
     return new AdmittedCall(connection, method, call);
   }

@@ -13,7 +13,8 @@ import { toGrpcError } from "./status.ts";
 
 export type SessionOptions = {
   readonly metadataBytes: number;
-  readonly isMethod: (path: string) => boolean;
+  /** Whether this method may be called by whoever is at this address, as far as its path tells. */
+  readonly refuse: (path: string, address: string) => BrevetError | undefined;
   /** Told of what was refused here; may add to the error. */
   readonly onRefused: (error: BrevetError) => BrevetError;
 };
@@ -41,7 +42,7 @@ export function guardSessions(grpc: Server, options: SessionOptions): void {
   if (!serve) throw new TypeError("grpc-js: its HTTP/2 server serves no streams");
   server.removeAllListeners("stream");
   server.on("stream", (stream, headers) => {
-    const refused = refuse(headers, options);
+    const refused = refuse(headers, stream.session?.socket.remoteAddress ?? "", options);
     if (refused) answer(stream, options.onRefused(refused));
     else serve(stream, headers);
   });
@@ -100,14 +101,15 @@ function renewInTime(session: ServerHttp2Session): void {
 }
 
 /** Before anything else: a request forged through a browser or a proxy has no such header. */
-function refuse(headers: IncomingHttpHeaders, { isMethod, metadataBytes }: SessionOptions): BrevetError | undefined {
+function refuse(headers: IncomingHttpHeaders, address: string, { refuse: refusePath, metadataBytes }: SessionOptions): BrevetError | undefined {
   // anything but gRPC is answered 415 by grpc-js
   if (headers["content-type"]?.startsWith("application/grpc") !== true) return undefined;
   if (headers["workload.spiffe.io"] !== "true") {
     return new BrevetError("SECURITY_HEADER_MISSING", "metadata workload.spiffe.io: true is required, exactly once (SPIFFE Workload Endpoint, section 3)");
   }
   if (sizeOf(headers) > metadataBytes) return invalid([{ field: "metadata", description: `at most ${metadataBytes} bytes (limits.metadataBytes)` }]);
-  if (!isMethod(String(headers[":path"]))) return new BrevetError("UNIMPLEMENTED", "there is no such method on this socket");
+  const forbidden = refusePath(String(headers[":path"]), address);
+  if (forbidden) return forbidden;
   if ((headers["grpc-encoding"] ?? "identity") !== "identity") return new BrevetError("UNIMPLEMENTED", "grpc-encoding: only identity is accepted");
   const timeout = headers["grpc-timeout"];
   if (timeout !== undefined && !/^\d{1,8}[HMSmun]$/.test(String(timeout))) {
