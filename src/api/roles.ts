@@ -4,7 +4,7 @@
 // question: what is not its own is answered as what is not there.
 // administrator: the admin socket. process: any attested process, on the workload socket. The others come over
 // the network, and hold their role by certificate (peers.ts).
-export const networkRoles = ["operator", "orchestrator", "service", "auditor"] as const;
+const networkRoles = ["operator", "orchestrator", "service", "auditor"] as const;
 export type NetworkRole = (typeof networkRoles)[number];
 export type Role = "administrator" | "process" | NetworkRole;
 
