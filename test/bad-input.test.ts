@@ -67,6 +67,7 @@ const calls: Readonly<Record<string, { readonly on: readonly Socket[]; readonly 
   "/brevet.v1.Log/ListAttestations": { on: ["admin"], request: () => ({}) },
   "/brevet.v1.Log/Explain": { on: ["admin"], request: () => ({}) },
   "/brevet.v1.Trust/GetBundle": { on: ["workload", "admin"], request: () => ({}) },
+  "/brevet.v1.Trust/WatchBundle": { on: ["workload", "admin"], request: () => ({}) },
   "/brevet.v1.Trust/GetInfo": { on: ["workload", "admin"], request: () => ({}) },
 };
 

@@ -5,6 +5,7 @@
 import { attestPid } from "../attest/caller.ts";
 import type { Caller } from "../attest/caller.ts";
 import type { HashCache } from "../attest/hash.ts";
+import type { LiveCatalog } from "../authorize/catalog.ts";
 import type { Claims } from "../claim/claim.ts";
 import type { Bindings } from "../claim/bindings.ts";
 import { BrevetError, notFound } from "../errors.ts";
@@ -25,6 +26,7 @@ import { toTask } from "./tasks.ts";
 export type AgentParts = {
   readonly store: Store;
   readonly trustDomain: string;
+  readonly catalog: LiveCatalog;
   readonly claims: Claims;
   readonly bindings: Bindings;
   readonly access: Access;
@@ -76,10 +78,11 @@ export function agentHandlers(server: ApiServer, p: AgentParts): AgentHandlers {
       const bound = p.bindings.find(caller)?.bound ?? [];
       const ids = bound.map((b) => b.task).filter((id) => endpointTask === null || id === endpointTask);
       const rows = new Map((await getTasks(p.store, ids)).map((row) => [row.id, row]));
-      return { tasks: ids.flatMap((id) => {
+      const tasks = ids.flatMap((id) => {
         const row = rows.get(id);
         return row ? [toTask(row, p.trustDomain, p.endpointOf(id))] : [];
-      }) };
+      });
+      return { tasks, services: p.catalog.matchingServices(await p.claims.facts(caller, call)) };
     }),
   };
 }

@@ -1,4 +1,4 @@
-// What are a uid and a gid called on this machine?
+// What are a uid and a gid called on this machine, and whose number is a name?
 // Always true: the first line with that number decides, as in getpwuid(3); a changed file is
 // read again; no process is started and no directory service is asked, so accounts of LDAP
 // and the like have no name here (select them by number).
@@ -13,6 +13,15 @@ export function groupName(gid: number): string | undefined {
   return groups.name(gid);
 }
 
+/** The first account of this name. */
+export function userId(name: string): number | undefined {
+  return users.id(name);
+}
+
+export function groupId(name: string): number | undefined {
+  return groups.id(name);
+}
+
 class AccountFile {
   readonly #path: string;
   #version = "";
@@ -23,6 +32,15 @@ class AccountFile {
   }
 
   name(id: number): string | undefined {
+    return this.#read().get(id);
+  }
+
+  id(name: string): number | undefined {
+    for (const [id, other] of this.#read()) if (other === name) return id;
+    return undefined;
+  }
+
+  #read(): ReadonlyMap<number, string> {
     try {
       const { ino, mtimeNs, size } = statSync(this.#path, { bigint: true });
       const version = `${ino} ${mtimeNs} ${size}`;
@@ -30,9 +48,9 @@ class AccountFile {
         this.#names = parse(readFileSync(this.#path, "utf8"));
         this.#version = version;
       }
-      return this.#names.get(id);
+      return this.#names;
     } catch {
-      return undefined; // no such file: numbers still work
+      return new Map(); // no such file: numbers still work
     }
   }
 }

@@ -16,13 +16,14 @@ import { addLog } from "./log.ts";
 import { described } from "./options.ts";
 import { addRevoke } from "./revoke.ts";
 import { addRun } from "./run.ts";
+import { addSidecar } from "./sidecar.ts";
 import { addSvid } from "./svid.ts";
 import { addTask } from "./task.ts";
 import { addVerify } from "./verify.ts";
 import { addVersion } from "./version.ts";
 
 const nouns = [
-  addBroker, addApply, addAgent, addTask, addRun, addRevoke, addSvid, addVerify, addExplain, addBundle, addFeed,
+  addBroker, addApply, addAgent, addTask, addRun, addSidecar, addRevoke, addSvid, addVerify, addExplain, addBundle, addFeed,
   addAttestation, addLog, addDoctor, addVersion,
 ];
 

@@ -6,6 +6,7 @@ import type { ApplyRequest as _brevet_v1_ApplyRequest, ApplyRequest__Output as _
 import type { ApplyResponse as _brevet_v1_ApplyResponse, ApplyResponse__Output as _brevet_v1_ApplyResponse__Output } from './brevet/v1/ApplyResponse.ts';
 import type { Attestation as _brevet_v1_Attestation, Attestation__Output as _brevet_v1_Attestation__Output } from './brevet/v1/Attestation.ts';
 import type { Bundle as _brevet_v1_Bundle, Bundle__Output as _brevet_v1_Bundle__Output } from './brevet/v1/Bundle.ts';
+import type { BundlePiece as _brevet_v1_BundlePiece, BundlePiece__Output as _brevet_v1_BundlePiece__Output } from './brevet/v1/BundlePiece.ts';
 import type { CatalogClient as _brevet_v1_CatalogClient, CatalogDefinition as _brevet_v1_CatalogDefinition } from './brevet/v1/Catalog.ts';
 import type { CatalogAgent as _brevet_v1_CatalogAgent, CatalogAgent__Output as _brevet_v1_CatalogAgent__Output } from './brevet/v1/CatalogAgent.ts';
 import type { CatalogChange as _brevet_v1_CatalogChange, CatalogChange__Output as _brevet_v1_CatalogChange__Output } from './brevet/v1/CatalogChange.ts';
@@ -48,6 +49,7 @@ import type { SvidRecord as _brevet_v1_SvidRecord, SvidRecord__Output as _brevet
 import type { Task as _brevet_v1_Task, Task__Output as _brevet_v1_Task__Output } from './brevet/v1/Task.ts';
 import type { TasksClient as _brevet_v1_TasksClient, TasksDefinition as _brevet_v1_TasksDefinition } from './brevet/v1/Tasks.ts';
 import type { TrustClient as _brevet_v1_TrustClient, TrustDefinition as _brevet_v1_TrustDefinition } from './brevet/v1/Trust.ts';
+import type { WatchBundleRequest as _brevet_v1_WatchBundleRequest, WatchBundleRequest__Output as _brevet_v1_WatchBundleRequest__Output } from './brevet/v1/WatchBundleRequest.ts';
 import type { WatchTaskRequest as _brevet_v1_WatchTaskRequest, WatchTaskRequest__Output as _brevet_v1_WatchTaskRequest__Output } from './brevet/v1/WatchTaskRequest.ts';
 import type { ListValue as _google_protobuf_ListValue, ListValue__Output as _google_protobuf_ListValue__Output } from './google/protobuf/ListValue.ts';
 import type { Struct as _google_protobuf_Struct, Struct__Output as _google_protobuf_Struct__Output } from './google/protobuf/Struct.ts';
@@ -66,6 +68,7 @@ export interface ProtoGrpcType {
       ApplyResponse: MessageTypeDefinition<_brevet_v1_ApplyResponse, _brevet_v1_ApplyResponse__Output>
       Attestation: MessageTypeDefinition<_brevet_v1_Attestation, _brevet_v1_Attestation__Output>
       Bundle: MessageTypeDefinition<_brevet_v1_Bundle, _brevet_v1_Bundle__Output>
+      BundlePiece: MessageTypeDefinition<_brevet_v1_BundlePiece, _brevet_v1_BundlePiece__Output>
       Catalog: SubtypeConstructor<typeof grpc.Client, _brevet_v1_CatalogClient> & { service: _brevet_v1_CatalogDefinition }
       CatalogAgent: MessageTypeDefinition<_brevet_v1_CatalogAgent, _brevet_v1_CatalogAgent__Output>
       CatalogChange: MessageTypeDefinition<_brevet_v1_CatalogChange, _brevet_v1_CatalogChange__Output>
@@ -108,6 +111,7 @@ export interface ProtoGrpcType {
       Task: MessageTypeDefinition<_brevet_v1_Task, _brevet_v1_Task__Output>
       Tasks: SubtypeConstructor<typeof grpc.Client, _brevet_v1_TasksClient> & { service: _brevet_v1_TasksDefinition }
       Trust: SubtypeConstructor<typeof grpc.Client, _brevet_v1_TrustClient> & { service: _brevet_v1_TrustDefinition }
+      WatchBundleRequest: MessageTypeDefinition<_brevet_v1_WatchBundleRequest, _brevet_v1_WatchBundleRequest__Output>
       WatchTaskRequest: MessageTypeDefinition<_brevet_v1_WatchTaskRequest, _brevet_v1_WatchTaskRequest__Output>
     }
   }

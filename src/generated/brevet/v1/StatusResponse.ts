@@ -4,8 +4,10 @@ import type { Task as _brevet_v1_Task, Task__Output as _brevet_v1_Task__Output }
 
 export interface StatusResponse {
   'tasks'?: (_brevet_v1_Task)[];
+  'services'?: (string)[];
 }
 
 export interface StatusResponse__Output {
   'tasks': (_brevet_v1_Task__Output)[];
+  'services': (string)[];
 }

@@ -1,0 +1,136 @@
+// How does software that only reads files get SVIDs, bundle and lists, and lose them?
+// A folder is kept at what the broker last said, and other software told of each change. The sidecar ends when
+// it is stopped, or when what it keeps has ended; the files of an end are gone before anybody hears of it.
+// How it ended is said by the exit code alone, a different one for each thing that somebody has to do about it.
+// What is kept for a verifier is sidecar-verifier.ts's business; the folder, sidecar-folder.ts's.
+import { resolve } from "node:path";
+import { Option } from "commander";
+import type { Command } from "commander";
+import { groupId, userId } from "../attest/names.ts";
+import { BrevetError, asBrevetError, errorCodes, grpcStatus } from "../errors.ts";
+import { failureText } from "./failure.ts";
+import { collect, command, duration, readInput, usageError } from "./options.ts";
+import type { Common } from "./options.ts";
+import { safe } from "./output.ts";
+import { sockets } from "./reach.ts";
+import type { Access } from "./sidecar-folder.ts";
+import { jwtFileName } from "./sidecar-identity.ts";
+import type { Wanted } from "./sidecar-identity.ts";
+import type { Keeper } from "./sidecar-keeper.ts";
+import { hostAndPort } from "./sidecar-ready.ts";
+
+type Flags = Common & {
+  dir: string; verifier?: true; owner?: string; group?: string; mode?: number; audience?: readonly string[]; p12PasswordFile?: string;
+  onChange?: string; once?: true; timeout: number; ready?: string;
+};
+
+/** What a way of keeping files has to work with. */
+export type Kept = { readonly keeper: Keeper; readonly address: string; readonly wanted: Wanted; readonly signal: AbortSignal };
+
+const exitCodes = { done: 0, refused: 1, ended: 3, unreachable: 4, hook: 5, files: 6 } as const;
+
+export function addSidecar(program: Command): void {
+  command(program, "sidecar", {
+    summary: "Keep bundle, lists and SVIDs as files, and tell other software of each change",
+    more: "The files of DIR: bundle.pem, crl.pem (the lists of all authorities), and with an identity svid.pem, svid_key.pem, svid_combined.pem, "
+      + "jwt-AUDIENCE.token (percent-encoded), svid.p12. All are links to one generation and change together; to read several as one, read "
+      + "the link DIR/..data first and the files in the folder that it names. DIR/.ready is there while they may be relied on.\n\n"
+      + "The hook is run by /bin/sh -c with BREVET_EVENT (changed, or revoked: the identity's files are gone already) and BREVET_DIR; it has "
+      + "30 seconds, and is repeated until it succeeds.\n\n"
+      + "Exit codes: 0 done, or stopped by a signal; 1 refused; 2 mistyped; 3 the task has ended, its files are gone; 4 the broker was not "
+      + "reached in time (--once); 5 the hook failed (--once); 6 DIR or --ready cannot be used.",
+    example: "brevet sidecar --verifier --dir /run/nginx/brevet --on-change 'nginx -s reload'",
+  })
+    .requiredOption("--dir <dir>", "folder to keep the files in; made if it is not there")
+    .requiredOption("--verifier", "keep bundle and lists, and this process's own SVID if it is a service of the catalog")
+    .option("--owner <user>", "of the files: a name or a number")
+    .option("--group <group>", "of the files: a name or a number")
+    .addOption(new Option("--mode <mode>", "of the files with secrets, at most 0640 (default: 0600, with --group 0640); the others have 0644").argParser(secretMode))
+    .option("--audience <name>", "also keep a JWT-SVID for this audience (repeatable)", collect)
+    .option("--p12-password-file <file>", "also keep svid.p12, with the password in this file")
+    .option("--on-change <command>", "run this after each change")
+    .option("--once", "end when the files are there and the hook has run once")
+    .addOption(new Option("--timeout <duration>", "with --once: how long to wait for the broker").argParser(duration).default(60, "60s"))
+    .option("--ready <host:port>", "answer readiness probes over HTTP: 200, or 503 with what is wrong")
+    .action(async (flags: Flags) => {
+      const wanted = wantedOf(flags);
+      const ready = flags.ready === undefined ? undefined : hostAndPort(flags.ready);
+      const access = accessOf(flags);
+      try {
+        process.exitCode = await sidecar(flags, wanted, access, ready);
+      } catch (error) {
+        process.stderr.write(`${failureText(error)}\n`);
+        process.exitCode = exitCodeOf(asBrevetError(error));
+      }
+    });
+}
+
+function log(text: string): void {
+  process.stderr.write(`brevet: ${safe(text)}\n`);
+}
+
+async function sidecar(flags: Flags, wanted: Wanted, access: Access, ready: ReturnType<typeof hostAndPort> | undefined): Promise<number> {
+  const [{ Folder }, { Hook }, { Keeper: KeeperOf }, { serveReadiness }, { keepForVerifier }] = await Promise.all([
+    import("./sidecar-folder.ts"), import("./sidecar-hook.ts"), import("./sidecar-keeper.ts"), import("./sidecar-ready.ts"), import("./sidecar-verifier.ts"),
+  ]);
+  const end = new AbortController();
+  const stopped = (): void => end.abort("stopped");
+  for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, stopped);
+  const folder = new Folder(resolve(flags.dir), access);
+  const hook = new Hook(flags.onChange, folder.path, log);
+  let isDone = false;
+  const keeper = new KeeperOf({
+    folder, hook, log,
+    onWritten: () => {
+      isDone = flags.once === true;
+      if (isDone) end.abort("done");
+    },
+    onFailed: (error) => end.abort(error),
+  });
+  const late = flags.once ? setTimeout(() => end.abort(new BrevetError("BROKER_UNREACHABLE", `sidecar: not all was there within ${flags.timeout} s: ${keeper.problems.join("; ")}`)), flags.timeout * 1000) : undefined;
+  let closeReady: (() => void) | undefined;
+  try {
+    closeReady = ready && await serveReadiness(ready, () => keeper.problems);
+    const { workload } = await sockets(flags);
+    await keepForVerifier({ keeper, address: `unix://${workload}`, wanted, signal: end.signal });
+    const hookFailure = await hook.finish();
+    return isDone && hookFailure !== undefined ? exitCodes.hook : exitCodes.done;
+  } finally {
+    clearTimeout(late);
+    closeReady?.();
+    keeper.close();
+    await hook.finish();
+    folder.close();
+  }
+}
+
+function exitCodeOf({ code }: BrevetError): number {
+  if (code === "START_REFUSED") return exitCodes.files;
+  if (code === "DENIED_TASK_ENDED") return exitCodes.ended;
+  return errorCodes[code].grpc === grpcStatus.UNAVAILABLE || code === "DEADLINE" ? exitCodes.unreachable : exitCodes.refused;
+}
+
+// What was typed
+
+function wantedOf({ audience = [], p12PasswordFile }: Flags): Wanted {
+  for (const name of audience) jwtFileName(name);
+  const p12Password = p12PasswordFile === undefined ? undefined : readInput(p12PasswordFile).toString("utf8").replace(/\r?\n$/, "");
+  if (p12Password === "") throw usageError(`${p12PasswordFile}: holds no password`);
+  return { audiences: [...new Set(audience)], p12Password };
+}
+
+function accessOf({ owner, group, mode }: Flags): Access {
+  const number = (flag: string, name: string | undefined, find: (name: string) => number | undefined): number | undefined => {
+    if (name === undefined) return undefined;
+    const found = /^\d{1,10}$/.test(name) ? Number(name) : find(name);
+    if (found === undefined) throw usageError(`${flag} ${name}: no such account on this machine`);
+    return found;
+  };
+  return { uid: number("--owner", owner, userId), gid: number("--group", group, groupId), secretMode: mode ?? (group === undefined ? 0o600 : 0o640) };
+}
+
+function secretMode(text: string): number {
+  const mode = /^0?[0-7]{3}$/.test(text) ? Number.parseInt(text, 8) : Number.NaN;
+  if (!((mode & ~0o640) === 0 && (mode & 0o400) !== 0)) throw usageError(`--mode ${text}: give 0400, 0440, 0600 or 0640`);
+  return mode;
+}
