@@ -18,7 +18,7 @@ import { Hook } from "../src/cli/sidecar-hook.ts";
 import { Keeper } from "../src/cli/sidecar-keeper.ts";
 import { jwtFileName } from "../src/cli/sidecar-identity.ts";
 import { readCrl } from "../src/identity/crl.ts";
-import { agentUid, ownUid } from "./support/agent.ts";
+import { ownUid } from "./support/agent.ts";
 import { newAuthorities, openssl, pem } from "./support/authorities.ts";
 import { Sidecar, readGeneration } from "./support/sidecar.ts";
 import { kill, start } from "./support/spawn.ts";
