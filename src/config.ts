@@ -81,6 +81,7 @@ const schema = section({
     "How long a fetch of an SVID is held for a task that the caller may claim automatically, before it is refused."),
   limits: section({
     perUidFetchesPerSecond: count(0, 1_000_000).default(500).describe("Calls that one user ID may make in a second; 0: no limit."),
+    perUidChecksPerSecond: count(0, 1_000_000).default(2_000).describe("Requests that one user ID's proxies may ask about in a second (Envoy's ext_authz); 0: no limit."),
     perUidConnections: count(0, 1_000_000).default(256).describe("Connections that one user ID may hold open; 0: no limit."),
     perUidStreams: count(0, 1_000_000).default(16_384).describe("Streams that one user ID may hold open over all its connections; 0: no limit."),
     maxConnections: count(1, 1_000_000).default(16_384).describe("Connections on one socket in all."),

@@ -13,6 +13,8 @@ import type { LogDefinition } from "./generated/brevet/v1/Log.ts";
 import type { RevocationsDefinition } from "./generated/brevet/v1/Revocations.ts";
 import type { TasksDefinition } from "./generated/brevet/v1/Tasks.ts";
 import type { TrustDefinition } from "./generated/brevet/v1/Trust.ts";
+import type { AuthorizationDefinition } from "./generated/envoy/service/auth/v3/Authorization.ts";
+import type { SecretDiscoveryServiceDefinition } from "./generated/envoy/service/secret/v3/SecretDiscoveryService.ts";
 
 /** Works from src/ and from dist/src/: the package's root is the folder that holds `proto`. */
 const here = fileURLToPath(import.meta.url);
@@ -27,6 +29,9 @@ const protoFiles = [
   "brevet/v1/feed.proto",
   "brevet/v1/admin.proto",
   "google/rpc/status.proto",
+  "envoy/service/auth/v3/external_auth.proto",
+  "envoy/service/secret/v3/sds.proto",
+  "envoy/extensions/transport_sockets/tls/v3/secret.proto",
 ];
 
 const loaded = protoLoader.loadSync(protoFiles, {
@@ -55,6 +60,12 @@ export const services = {
   catalog: definition<CatalogDefinition>("brevet.v1.Catalog"),
   log: definition<LogDefinition>("brevet.v1.Log"),
   trust: definition<TrustDefinition>("brevet.v1.Trust"),
+} as const;
+
+/** Those that Envoy asks, and nobody else. */
+export const envoyServices = {
+  authorization: definition<AuthorizationDefinition>("envoy.service.auth.v3.Authorization"),
+  secrets: definition<SecretDiscoveryServiceDefinition>("envoy.service.secret.v3.SecretDiscoveryService"),
 } as const;
 
 /** The same service, whose answers may also be handed over as bytes already encoded. */

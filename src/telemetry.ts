@@ -54,6 +54,7 @@ export function createMetrics() {
       name: "brevet_call_seconds", help: "Time to answer a call once", labelNames: ["method"], registers,
       buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5],
     }),
+    checks: new Counter({ name: "brevet_checks_total", help: "Requests judged for proxies, by verdict (accepted or the refusal's code)", labelNames: ["verdict"], registers }),
     ended: new Counter({ name: "brevet_tasks_changed_total", help: "Tasks ended or changed, by verdict and state", labelNames: ["verdict", "state"], registers }),
     signatures: new Gauge({ name: "brevet_signatures", help: "Signatures made since the start, by kind", labelNames: ["kind"], registers }),
     recorded: new Gauge({ name: "brevet_svids_recorded", help: "SVIDs recorded since the start, by kind: never fewer than the signatures", labelNames: ["kind"], registers }),

@@ -5,12 +5,18 @@ import { BrevetError } from "../errors.ts";
 
 export type Limits = {
   readonly perUidFetchesPerSecond: number;
+  readonly perUidChecksPerSecond: number;
   readonly perUidConnections: number;
   readonly perUidStreams: number;
   readonly maxConnections: number;
 };
 
-type Use = { connections: number; streams: number; tokens: number; at: number };
+/** Each kind of call has a share of its own: a proxy asks for every request that it passes on. */
+export type CallKind = "fetches" | "checks";
+
+/** What is left of a second's share, and when that was counted. */
+type Bucket = { tokens: number; at: number };
+type Use = { connections: number; streams: number } & Record<CallKind, Bucket>;
 
 export class CallerLimits {
   readonly #limits: Limits;
@@ -38,17 +44,15 @@ export class CallerLimits {
   }
 
   /** Counts one call against this second's share. A second's worth may be saved up. */
-  call(share: string): void {
-    const rate = this.#limits.perUidFetchesPerSecond;
+  call(share: string, kind: CallKind): void {
+    const [rate, key] = this.#rate(kind);
     if (rate === 0) return;
-    const use = this.#use(share);
+    const bucket = this.#use(share)[kind];
     const now = performance.now();
-    use.tokens = Math.min(rate, use.tokens + ((now - use.at) / 1000) * rate);
-    use.at = now;
-    if (use.tokens < 1) {
-      throw new BrevetError("RATE_LIMITED", `${share} makes more than ${rate} calls a second (limits.perUidFetchesPerSecond)`);
-    }
-    use.tokens--;
+    bucket.tokens = Math.min(rate, bucket.tokens + ((now - bucket.at) / 1000) * rate);
+    bucket.at = now;
+    if (bucket.tokens < 1) throw new BrevetError("RATE_LIMITED", `${share} makes more than ${rate} calls a second (${key})`);
+    bucket.tokens--;
   }
 
   openStream(share: string): void {
@@ -68,9 +72,16 @@ export class CallerLimits {
     return this.#connections;
   }
 
+  #rate(kind: CallKind): [rate: number, key: string] {
+    return kind === "fetches" ? [this.#limits.perUidFetchesPerSecond, "limits.perUidFetchesPerSecond"] : [this.#limits.perUidChecksPerSecond, "limits.perUidChecksPerSecond"];
+  }
+
   #use(share: string): Use {
     let use = this.#uses.get(share);
-    if (!use) this.#uses.set(share, (use = { connections: 0, streams: 0, tokens: this.#limits.perUidFetchesPerSecond, at: performance.now() }));
+    if (!use) {
+      const full = (kind: CallKind): Bucket => ({ tokens: this.#rate(kind)[0], at: performance.now() });
+      this.#uses.set(share, (use = { connections: 0, streams: 0, fetches: full("fetches"), checks: full("checks") }));
+    }
     return use;
   }
 

@@ -15,7 +15,7 @@ import { BrevetError } from "../errors.ts";
 import type { BrokerParts } from "../health.ts";
 import type { Issuer } from "../issue/issue.ts";
 import type { Trust } from "../issue/trust.ts";
-import { preEncoded, services } from "../proto.ts";
+import { envoyServices, preEncoded, services } from "../proto.ts";
 import { readClock } from "../record/trust.ts";
 import type { TaskRow } from "../record/tasks.ts";
 import type { Store } from "../record/store.ts";
@@ -27,9 +27,11 @@ import type { Log, Metrics } from "../telemetry.ts";
 import { Access } from "./access.ts";
 import { catalogHandlers, logHandlers, revocationHandlers } from "./admin.ts";
 import { agentHandlers } from "./agent.ts";
+import { checkHandlers } from "./envoy-check.ts";
 import { Explainer } from "./explain.ts";
 import { feedHandlers } from "./feed.ts";
 import { trustHandlers } from "./info.ts";
+import { Judge } from "./judge.ts";
 import { CallerLimits } from "./limits.ts";
 import { addReflection } from "./reflection.ts";
 import { Refusals } from "./refusals.ts";
@@ -66,7 +68,7 @@ export type ApiParts = {
 export type Api = { readonly workload: ApiServer; readonly admin: ApiServer; readonly limits: CallerLimits; close(): Promise<void> };
 
 const adminMessageBytes = 4 << 20;
-const adminLimits = { perUidFetchesPerSecond: 0, perUidConnections: 0, perUidStreams: 0, maxConnections: 1024 };
+const adminLimits = { perUidFetchesPerSecond: 0, perUidChecksPerSecond: 0, perUidConnections: 0, perUidStreams: 0, maxConnections: 1024 };
 
 export function createApi(p: ApiParts): Api {
   const { config, store, catalog, claims, bindings, trust, feed } = p;
@@ -93,9 +95,11 @@ export function createApi(p: ApiParts): Api {
     api.addService(preEncoded(services.feed), feedHandlers(api, feed, p.verifiers));
     api.addService(services.trust, trustHandlers(api, info));
   }
-  const validate = validator(() => trust.published.bundle, (subject) => feed.epochOf(subject));
+  const judge = new Judge(trust, feed);
+  const validate = validator(judge, (subject) => feed.epochOf(subject));
   workload.addService(services.workload, workloadHandlers(workload, { ...p, trustDomain, validate, onServicesChanged: p.onServices }));
   workload.addService(services.agent, agentHandlers(workload, { ...p, trustDomain, access }));
+  workload.addService(envoyServices.authorization, checkHandlers(workload, { ...p, judge }));
 
   const adminParts = { ...p, trustDomain, access, explain: new Explainer({ store, catalog, claims, hash: p.hash }) };
   admin.addService(services.revocations, revocationHandlers(admin, adminParts));
@@ -103,7 +107,7 @@ export function createApi(p: ApiParts): Api {
   admin.addService(services.log, logHandlers(admin, adminParts));
   addHealth([workload, admin], p.health);
   const both = ["brevet.v1.Tasks", "brevet.v1.Feed", "brevet.v1.Trust"];
-  addReflection(workload.guarded, [...both, "SpiffeWorkloadAPI", "brevet.v1.Agent"]);
+  addReflection(workload.guarded, [...both, "SpiffeWorkloadAPI", "brevet.v1.Agent", "envoy.service.auth.v3.Authorization"]);
   addReflection(admin.guarded, [...both, "brevet.v1.Revocations", "brevet.v1.Catalog", "brevet.v1.Log"]);
   return { workload, admin, limits, close: () => refusals.close() };
 }

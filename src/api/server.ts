@@ -11,7 +11,7 @@ import type { sendUnaryData, ServerDuplexStream, ServerUnaryCall, ServerWritable
 import type { Caller } from "../attest/caller.ts";
 import { BrevetError, asBrevetError, invalid } from "../errors.ts";
 import { Connection } from "./connection.ts";
-import type { CallerLimits } from "./limits.ts";
+import type { CallKind, CallerLimits } from "./limits.ts";
 import { mayCall } from "./roles.ts";
 import type { Role } from "./roles.ts";
 import { guardSessions } from "./session.ts";
@@ -108,13 +108,13 @@ export class ApiServer {
   }
 
   /** Answers once. */
-  unary<Q, A>(method: string, handler: (request: Q, call: Call) => Promise<A> | A): (call: ServerUnaryCall<Q, A>, done: sendUnaryData<A>) => void {
+  unary<Q, A>(method: string, handler: (request: Q, call: Call) => Promise<A> | A, kind: CallKind = "fetches"): (call: ServerUnaryCall<Q, A>, done: sendUnaryData<A>) => void {
     return (grpcCall, done) => {
       const began = performance.now();
       let call: Call | undefined;
       const fail = (error: unknown): void => done(toGrpcError(this.#o.onRefused(publicError(error), call, method)));
       try {
-        const found = this.#admit(grpcCall as unknown as AnyUnary, method);
+        const found = this.#admit(grpcCall as unknown as AnyUnary, method, kind);
         call = found;
         const answer = handler(grpcCall.request, found);
         if (!(answer instanceof Promise)) {
@@ -247,11 +247,11 @@ export class ApiServer {
     this.#injector.injectConnection(socket);
   }
 
-  #admit(call: AnyUnary | AnyStream, method: string): Call {
+  #admit(call: AnyUnary | AnyStream, method: string, kind: CallKind = "fetches"): Call {
     const connection = this.#connections.get(call.getPeer());
     const refused = this.#refuse(call.getPath(), connection);
     if (refused || !connection) throw refused ?? new BrevetError("DENIED_UNATTESTED", "the connection is gone");
-    this.#o.limits.call(connection.share);
+    this.#o.limits.call(connection.share, kind);
     if ("request" in call && call.request instanceof Malformed) throw call.request.error;
     return new AdmittedCall(connection, method, call);
   }

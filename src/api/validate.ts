@@ -1,30 +1,21 @@
 // Is this JWT-SVID good, as the broker itself sees it?
 // The standard's checks against this trust domain's own keys, and the epoch against the broker's own
 // feed: a token of an ended task, or of an older context, is refused here from the commit on.
-// SPIFFE Workload API section 6.2.3; JWT-SVID section 4. The checks themselves are src/verify/jwt.ts's.
+// SPIFFE Workload API section 6.2.3; JWT-SVID section 4. The checks themselves are judge.ts's.
 import { BrevetError } from "../errors.ts";
 import type { Struct } from "../generated/google/protobuf/Struct.ts";
 import type { Value } from "../generated/google/protobuf/Value.ts";
 import type { ValidateJWTSVIDResponse } from "../generated/ValidateJWTSVIDResponse.ts";
 import type { Json } from "../identity/json.ts";
-import type { TrustBundle } from "../identity/bundle.ts";
-import { importJwtKey, verifyJwt } from "../verify/jwt.ts";
-import type { JwtKey } from "../verify/jwt.ts";
+import type { Judge } from "./judge.ts";
 
 export type Validator = (token: string, audience: string) => ValidateJWTSVIDResponse;
 
 /** @throws BrevetError INVALID_FIELD: the standard's reference answers InvalidArgument for a token that is not good */
-export function validator(bundle: () => TrustBundle, epochOf: (subject: string) => number): Validator {
-  let known: TrustBundle | undefined;
-  let keys = new Map<string, JwtKey>();
+export function validator(judge: Judge, epochOf: (subject: string) => number): Validator {
   return (token, audience) => {
-    const now = bundle();
-    if (now !== known) {
-      keys = new Map(now.jwt.map((authority) => [authority.kid, importJwtKey(authority)]));
-      known = now;
-    }
     try {
-      const svid = verifyJwt(token, (trustDomain) => (trustDomain === now.trustDomain ? keys : undefined), [audience], Date.now());
+      const svid = judge.genuineJwt(token, audience);
       if (svid.binding && svid.binding.epoch < epochOf(svid.binding.task)) {
         throw new BrevetError("VERIFY_REVOKED", "the token's task has ended, or its context has changed");
       }

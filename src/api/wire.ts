@@ -3,7 +3,7 @@
 // its range, valid UTF-8, no map key that means something to JavaScript. A decoder alone would take
 // one field for another, or guess. Every violation is named, and the decoder never sees such bytes.
 // A field that brevet.v1 does not have is refused: whoever sent it asked for something that would not
-// be done. In the Workload API it is ignored, as the standard's clients of tomorrow expect.
+// be done. In the Workload API and in Envoy's it is ignored, as clients of tomorrow expect.
 // Whether a well-formed value makes sense is judged by each handler, with fields.ts.
 import type { ServiceDefinition } from "@grpc/grpc-js";
 import { invalid } from "../errors.ts";
@@ -23,7 +23,7 @@ export class Malformed {
 export function strict<D extends ServiceDefinition>(service: D): D {
   return Object.fromEntries(Object.entries(service).map(([name, method]) => {
     const { requestType } = method as unknown as { requestType: { type: object } };
-    const shape = shapeOf(requestType.type as Descriptor);
+    const shape = shapeOf(requestType.type as Descriptor, [], method.path.slice(1, method.path.lastIndexOf(".") + 1));
     const { requestDeserialize } = method;
     const ignoreUnknown = !method.path.startsWith("/brevet.");
     return [name, { ...method, requestDeserialize: (bytes: Buffer): unknown => {
@@ -65,20 +65,22 @@ const ranges: Readonly<Partial<Record<Kind, readonly [bigint, bigint]>>> = {
 const mostViolations = 32;
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-function shapeOf(type: Descriptor): Shape {
+/** `around`: the messages that it is nested in, the innermost first; `siblings`: its package, with a dot. */
+function shapeOf(type: Descriptor, around: readonly Descriptor[], siblings: string): Shape {
+  const scopes = [type, ...around];
   const fields = type.field.map((field): [number, Field] => {
     const kind = kinds[field.type];
     if (kind === undefined) throw new TypeError(`proto: ${field.name}: a request can't hold ${field.type} yet`);
     const name = field.name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-    const shape = kind === "message" ? shapeOf(messageOf(type, field.typeName)) : null;
+    const shape = kind === "message" ? shapeOf(messageOf(field.typeName, scopes, siblings), scopes, siblings) : null;
     return [field.number, { name, kind, repeated: field.label === "LABEL_REPEATED", shape }];
   });
   return { map: type.options?.mapEntry ?? false, fields: new Map(fields) };
 }
 
-function messageOf(within: Descriptor, name: string): Descriptor {
-  const found = within.nestedType.find((nested) => nested.name === name)
-    ?? packageDefinition[name]?.type ?? packageDefinition[`brevet.v1.${name}`]?.type;
+function messageOf(name: string, scopes: readonly Descriptor[], siblings: string): Descriptor {
+  const found = scopes.flatMap((scope) => scope.nestedType).find((nested) => nested.name === name)
+    ?? packageDefinition[name]?.type ?? packageDefinition[siblings + name]?.type;
   if (found === undefined) throw new TypeError(`proto: ${name} is not defined`);
   return found as Descriptor;
 }

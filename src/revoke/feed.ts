@@ -4,6 +4,7 @@
 // A heartbeat is sent only for a fresh read of the primary that began after the heartbeat before it,
 // so a broker without its database, or woken from a pause, keeps nobody fresh.
 // The rows come from src/record; how bytes reach a subscriber is src/api's business.
+import { setTimeout as sleep } from "node:timers/promises";
 import { services } from "../proto.ts";
 import { liveRevocations, readFeedHead, revocationsSince } from "../record/revocations.ts";
 import type { FeedRow } from "../record/revocations.ts";
@@ -24,6 +25,7 @@ type State = { sequence: number; ready: boolean };
 type Known = { epoch: number; until: number };
 
 const heartbeatMs = 1000;
+const stillAskedMs = 10_000;
 const pageRows = 8000; // about 500 KiB encoded; a page stays below 1 MiB
 const mostBehind = 200_000;
 
@@ -43,6 +45,9 @@ export class Feed {
   #pushNotBefore = 0;
   #encoded: { from: number; to: number; bytes: Buffer } | undefined;
   #closed = false;
+  /** The view held all that was committed at this instant; both on the monotonic clock. */
+  #freshAt = Number.NEGATIVE_INFINITY;
+  #askedAt = Number.NEGATIVE_INFINITY;
 
   /** `onRows`: told of each revocation once, in order. `isListening`: somebody else needs the poll. */
   constructor(store: Store, onRows: (rows: readonly FeedRow[]) => void, isListening: () => boolean) {
@@ -68,8 +73,21 @@ export class Feed {
     return this.#known.get(subject)?.epoch ?? 0;
   }
 
+  /** For how long this view may have missed what another broker committed, in milliseconds. */
+  get silentMs(): number {
+    return performance.now() - this.#freshAt;
+  }
+
+  /** For those that judge by this view itself: looks at the database unless that was done just now, and goes on doing so for a while. Never throws: see `silentMs`. */
+  async keepFresh(): Promise<void> {
+    this.#askedAt = performance.now();
+    if (this.silentMs < 2 * heartbeatMs) return;
+    await Promise.race([this.#beat().catch(() => undefined), sleep(heartbeatMs, undefined, { ref: false })]);
+  }
+
   /** Loads what still matters; to be awaited before anything is served. */
   async load(): Promise<void> {
+    const began = performance.now();
     const head = await readFeedHead(this.#store);
     this.#feedId = head.feedId;
     for (let after = 0; ; ) {
@@ -82,6 +100,7 @@ export class Feed {
     // rows committed while paging have sequences above the head read first
     this.#sequence = head.sequence;
     await this.catchUp();
+    this.#freshAt = began;
     this.#schedule();
   }
 
@@ -89,6 +108,7 @@ export class Feed {
   committed(rows: readonly FeedRow[]): void {
     const first = rows[0];
     if (!first) return;
+    for (const row of rows) this.#remember(row); // whoever asks `epochOf` after the commit hears of it, whatever came before
     if (this.#catching || first.sequence !== this.#sequence + 1) void this.catchUp().catch(() => undefined);
     else this.#advance(rows);
   }
@@ -239,7 +259,8 @@ export class Feed {
   #schedule(): void {
     clearInterval(this.#timer);
     this.#timer = setInterval(() => {
-      if (this.#subscribers.size > 0 || this.#isListening()) void this.#beat().catch(() => undefined);
+      const judging = performance.now() - this.#askedAt < stillAskedMs;
+      if (judging || this.#subscribers.size > 0 || this.#isListening()) void this.#beat().catch(() => undefined);
     }, heartbeatMs);
     this.#timer.unref();
   }
@@ -256,12 +277,14 @@ export class Feed {
           // another history (a restored backup): nobody may go on from here
           for (const subscriber of this.#subscribers.keys()) subscriber.cut("the feed has another history: connect again");
           this.#subscribers.clear();
+          this.#freshAt = Number.NEGATIVE_INFINITY;
           this.#known.clear();
           this.#recent = [];
           await this.load();
           return;
         }
         if (head.sequence > this.#sequence) await this.catchUp();
+        this.#freshAt = began;
         if (performance.now() - began > heartbeatMs) return; // paused meanwhile: it says nothing about now
         const beat = this.#encode([], { complete: true, asOf: head.asOf.getTime() });
         for (const [subscriber, state] of this.#subscribers) {

@@ -2,11 +2,13 @@
 // Either a caller, with all that its SVID proves, or a refusal with one reason of the closed list:
 // never both, never neither. Who the caller is comes from the SPIFFE ID, and the task binding in the
 // SVID must say the same.
-// How the SVID was proved genuine is x509.ts's and jwt.ts's business, its epoch verifier.ts's.
-import { BrevetError } from "../errors.ts";
+// How the SVID was proved genuine is x509.ts's and jwt.ts's business; what is known of its task's epoch,
+// verifier.ts's, and where the broker judges by its own view, src/api/judge.ts's.
+import { BrevetError, asBrevetError } from "../errors.ts";
 import type { ErrorCode } from "../errors.ts";
 import { isTaskId, parseBrevetId } from "../identity/id.ts";
 import type { TaskBinding } from "../identity/task.ts";
+import type { Authorizer } from "./authorize.ts";
 
 export type Accepted = {
   readonly accepted: true;
@@ -51,8 +53,32 @@ export type Genuine = {
   readonly audience?: readonly string[];
 };
 
+export type Rules = {
+  readonly accept: readonly Kind[];
+  readonly authorize?: Authorizer | undefined;
+  /** Throws if the task's epoch is above the SVID's, or that can't be known. */
+  readonly mustBeAlive: (caller: Accepted) => void;
+};
+
+/** Whatever goes wrong in it, the answer is a refusal. */
+export function judge(verify: () => Genuine, { accept, authorize, mustBeAlive }: Rules): Verdict {
+  let svid: Genuine | undefined;
+  try {
+    svid = verify();
+    const caller = identify(svid, accept);
+    mustBeAlive(caller);
+    const answer = authorize?.(caller) ?? true;
+    if (answer !== true) throw new BrevetError("VERIFY_NOT_AUTHORIZED", answer);
+    return caller;
+  } catch (error) {
+    const { code: reason, message } = asBrevetError(error);
+    const task = svid?.binding?.task;
+    return { accepted: false, reason, message, ...(svid && { spiffeId: svid.spiffeId }), ...(task && { task }) };
+  }
+}
+
 /** Throws VERIFY_NOT_AN_AGENT for who is not wanted here, VERIFY_MALFORMED where ID and binding differ. */
-export function identify(svid: Genuine, accept: readonly Kind[]): Accepted {
+function identify(svid: Genuine, accept: readonly Kind[]): Accepted {
   const id = parseBrevetId(svid.spiffeId);
   if (id.kind !== "agent" && id.kind !== "service") throw unwanted(svid.spiffeId, accept);
   if (!accept.includes(id.kind)) throw unwanted(svid.spiffeId, accept);

@@ -7,7 +7,7 @@
 import { createHash } from "node:crypto";
 import { basename } from "node:path";
 import type { Duplex } from "node:stream";
-import { BrevetError, asBrevetError, invalid } from "../errors.ts";
+import { BrevetError, invalid } from "../errors.ts";
 import { connect } from "../client/connect.ts";
 import type { Connection } from "../client/connect.ts";
 import { parseDuration } from "../identity/duration.ts";
@@ -17,7 +17,7 @@ import { BundleView } from "./bundles.ts";
 import { FeedView } from "./feed.ts";
 import { verifyJwt } from "./jwt.ts";
 import { LiveConnections } from "./live.ts";
-import { identify } from "./verdict.ts";
+import { judge } from "./verdict.ts";
 import type { Accepted, Genuine, Kind, Verdict } from "./verdict.ts";
 import { verifyX509 } from "./x509.ts";
 
@@ -157,21 +157,14 @@ export class Verifier {
   }
 
   #judge(evidence: string | Buffer, options: CheckOptions, verify: (now: number) => Genuine): Verdict {
-    let svid: Genuine | undefined;
-    try {
+    const genuine = (): Genuine => {
       if (this.#stop.signal.aborted) throw new BrevetError("VERIFY_NOT_READY", "the verifier was closed");
       if (!this.bundles.ready || !this.feed.ready) throw new BrevetError("VERIFY_NOT_READY", "the broker was not heard yet");
-      svid = verify(this.feed.now());
-      const caller = identify(svid, options.accept ?? this.#options.accept ?? ["agent"]);
-      this.#mustBeAlive(caller, evidence);
-      const answer = options.authorize?.(caller) ?? true;
-      if (answer !== true) throw new BrevetError("VERIFY_NOT_AUTHORIZED", answer);
-      return caller;
-    } catch (error) {
-      const { code: reason, message } = asBrevetError(error);
-      const task = svid?.binding?.task;
-      return { accepted: false, reason, message, ...(svid && { spiffeId: svid.spiffeId }), ...(task && { task }) };
-    }
+      return verify(this.feed.now());
+    };
+    return judge(genuine, {
+      accept: options.accept ?? this.#options.accept ?? ["agent"], authorize: options.authorize, mustBeAlive: (caller) => this.#mustBeAlive(caller, evidence),
+    });
   }
 
   #mustBeAlive({ task, epoch }: Accepted, evidence: string | Buffer): void {

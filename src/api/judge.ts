@@ -1,0 +1,78 @@
+// May this SVID be accepted now, as the broker itself sees it?
+// The rules are the verifier's own (src/verify), the keys this trust domain's, the epochs those of the
+// broker's feed: what was ended here is refused from the commit on, what another broker ended as soon as
+// this one has heard of it. A broker that has not read the database for ten seconds accepts nothing.
+// X509-SVID section 5, JWT-SVID section 4. Threats T14, T24-T28.
+// Who asks, and in which words, is validate.ts's and envoy-check.ts's business.
+import { BrevetError } from "../errors.ts";
+import type { TrustBundle } from "../identity/bundle.ts";
+import type { JwtSvid } from "../identity/svid.ts";
+import type { Trust } from "../issue/trust.ts";
+import type { Feed } from "../revoke/feed.ts";
+import type { Authorizer } from "../verify/authorize.ts";
+import { importJwtKey, verifyJwt } from "../verify/jwt.ts";
+import type { JwtKey } from "../verify/jwt.ts";
+import { judge } from "../verify/verdict.ts";
+import type { Accepted, Genuine, Kind, Verdict } from "../verify/verdict.ts";
+import { readSigningCertificate, verifyX509 } from "../verify/x509.ts";
+import type { SigningCertificate } from "../verify/x509.ts";
+
+type Keys = {
+  readonly of: TrustBundle;
+  readonly jwt: ReadonlyMap<string, JwtKey>;
+  /** Roots, and the signing authorities below them: whoever asks may hold the leaf alone. */
+  readonly x509: readonly SigningCertificate[];
+};
+
+const mostStaleMs = 10_000;
+
+export class Judge {
+  readonly #trust: Trust;
+  readonly #feed: Feed;
+  #known: Keys | undefined;
+
+  constructor(trust: Trust, feed: Feed) {
+    this.#trust = trust;
+    this.#feed = feed;
+  }
+
+  async jwt(token: string, audience: string, { accept, authorize }: { readonly accept: readonly Kind[]; readonly authorize?: Authorizer }): Promise<Verdict> {
+    await this.#feed.keepFresh();
+    return judge(() => this.genuineJwt(token, audience), { accept, authorize, mustBeAlive: (caller) => this.#mustBeAlive(caller) });
+  }
+
+  /** `leaf`: DER; that its holder has the key, whoever asks has proved. */
+  async x509(leaf: Buffer, { accept, authorize }: { readonly accept: readonly Kind[]; readonly authorize?: Authorizer }): Promise<Verdict> {
+    await this.#feed.keepFresh();
+    const verify = (): Genuine => {
+      const { spiffeId, binding, notAfter } = verifyX509(leaf, (td) => (td === this.#keys.of.trustDomain ? this.#keys.x509 : undefined), Date.now());
+      return { spiffeId, binding, expiresAt: notAfter };
+    };
+    return judge(verify, { accept, authorize, mustBeAlive: (caller) => this.#mustBeAlive(caller) });
+  }
+
+  /** Whatever its task's epoch. @throws BrevetError VERIFY_… */
+  genuineJwt(token: string, audience: string): JwtSvid {
+    const { of, jwt } = this.#keys;
+    return verifyJwt(token, (trustDomain) => (trustDomain === of.trustDomain ? jwt : undefined), [audience], Date.now());
+  }
+
+  #mustBeAlive({ task, epoch }: Accepted): void {
+    const revoked = this.#feed.epochOf(task);
+    if (revoked > epoch) throw new BrevetError("VERIFY_REVOKED", `task ${task}: epoch ${epoch} is revoked, below ${revoked}`);
+    const { silentMs } = this.#feed;
+    if (silentMs > mostStaleMs) throw new BrevetError("VERIFY_STALE", `the database was last read ${Math.round(silentMs / 1_000)} s ago`);
+  }
+
+  get #keys(): Keys {
+    const { bundle, crlSigners } = this.#trust.published;
+    if (this.#known?.of === bundle) return this.#known;
+    const signing = crlSigners.flatMap(({ record }) => (record.use === "x509" && record.certificate ? [record.certificate] : []));
+    this.#known = {
+      of: bundle,
+      jwt: new Map(bundle.jwt.map((authority) => [authority.kid, importJwtKey(authority)])),
+      x509: [...bundle.x509, ...signing].map(readSigningCertificate),
+    };
+    return this.#known;
+  }
+}
