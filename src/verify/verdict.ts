@@ -78,7 +78,7 @@ export function judge(verify: () => Genuine, { accept, authorize, mustBeAlive }:
 }
 
 /** Throws VERIFY_NOT_AN_AGENT for who is not wanted here, VERIFY_MALFORMED where ID and binding differ. */
-function identify(svid: Genuine, accept: readonly Kind[]): Accepted {
+export function identify(svid: Genuine, accept: readonly Kind[]): Accepted {
   const id = parseBrevetId(svid.spiffeId);
   if (id.kind !== "agent" && id.kind !== "service") throw unwanted(svid.spiffeId, accept);
   if (!accept.includes(id.kind)) throw unwanted(svid.spiffeId, accept);
