@@ -37,7 +37,12 @@ export class Batch<Q, A> {
   }
 
   async #drain(): Promise<void> {
-    while (this.#waiting.length > 0) await this.#sendOne(this.#take());
+    while (this.#waiting.length > 0) {
+      const handOver = await this.#send(this.#take());
+      // the next batch leaves first: what is done with these answers (signing) is done while it is under way
+      if (this.#waiting.length > 0) setImmediate(handOver);
+      else handOver();
+    }
     this.#busy--;
   }
 
@@ -57,18 +62,20 @@ export class Batch<Q, A> {
     return taken;
   }
 
-  async #sendOne(batch: readonly Waiting<Q, A>[]): Promise<void> {
+  /** Answers with what hands each request its own. */
+  async #send(batch: readonly Waiting<Q, A>[]): Promise<() => void> {
     try {
       const answers = await this.#options.send(batch.map((w) => w.request));
-      batch.forEach((waiting, i) => {
+      return () => batch.forEach((waiting, i) => {
         const answer = answers[i];
         if (answer === undefined) waiting.reject(new BrevetError("INTERNAL", "internal error", { cause: new Error("batch: answer missing") }));
         else waiting.resolve(answer);
       });
     } catch (error) {
       const rejected = error instanceof BrevetError && error.code === "INTERNAL";
-      if (batch.length === 1 || !rejected) for (const waiting of batch) waiting.reject(error);
-      else for (const waiting of batch) await this.#sendOne([waiting]);
+      if (batch.length === 1 || !rejected) return () => batch.forEach((waiting) => waiting.reject(error));
+      for (const waiting of batch) (await this.#send([waiting]))();
+      return () => undefined;
     }
   }
 }

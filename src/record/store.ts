@@ -42,6 +42,9 @@ const sessionSettings = [
   // right when a table that was empty then has grown.
   "-c plan_cache_mode=force_generic_plan",
   "-c enable_seqscan=off",
+  // rows are looked up one by one: to hash or to sort a table, all of it would be read
+  "-c enable_hashjoin=off",
+  "-c enable_mergejoin=off",
   "-c jit=off",
 ].join(" ");
 
