@@ -162,12 +162,8 @@ async function startBroker(config: Config, log: Log): Promise<Broker> {
       for (const [what, value] of Object.entries(now)) metrics.gauges.set({ what }, value);
       metrics.feedSequence.set(feed.sequence);
     };
-    let httpUrl = "off";
-    if (config.listen.http) {
-      const http = await serveHttp(config.listen.http, { publicUrl: config.publicUrl, health, trust, metrics, collect });
-      httpUrl = http.url;
-      undo.push(() => http.close());
-    }
+    const { url: httpUrl, close: closeHttp } = await serveHttp({ config, health, trust, own, issuer, judge: api.judge, metrics, collect, log });
+    undo.push(closeHttp);
     log("broker.started", { version, trustDomain: config.trustDomain, http: httpUrl, socket: paths.workload });
     return { config, httpUrl, stop };
   } catch (error) {

@@ -68,6 +68,14 @@ const schema = section({
   listen: section({
     http: httpAddress.prefault("127.0.0.1:8640").describe(
       "host:port for /livez, /readyz, /metrics and the documents for others; port 0: any free one; off: none. Nobody is authenticated there: keep it on loopback or behind something."),
+    https: httpAddress.prefault("off").describe(
+      "host:port for the documents for others (no metrics, no readiness), with the certificate of https.certFile: the endpoint of SPIFFE's profile https_web."),
+    bundle: httpAddress.prefault("off").describe(
+      "host:port for the trust bundle alone, with the broker's own SVID as its certificate: the endpoint of SPIFFE's profile https_spiffe."),
+  }).prefault({}),
+  https: section({
+    certFile: absolutePath.optional().describe("PEM certificates of listen.https, its own first. Read again when the file changes."),
+    keyFile: absolutePath.optional().describe("The key of https.certFile, PEM, not encrypted, not readable by everybody."),
   }).prefault({}),
   publicUrl: publicUrl.optional().describe(
     "https://… under which others reach this broker's HTTP documents: the issuer of its JWT-SVIDs (`iss`) and of OpenID Connect discovery. Choose it once. Without it there is no discovery, and `iss` is the trust domain. Certificates name the CRL of their authority under it."),
@@ -84,6 +92,7 @@ const schema = section({
     perUidChecksPerSecond: count(0, 1_000_000).default(2_000).describe("Requests that one user ID's proxies may ask about in a second (Envoy's ext_authz); 0: no limit."),
     perUidConnections: count(0, 1_000_000).default(256).describe("Connections that one user ID may hold open; 0: no limit."),
     perUidStreams: count(0, 1_000_000).default(16_384).describe("Streams that one user ID may hold open over all its connections; 0: no limit."),
+    perServiceIntrospectionsPerSecond: count(0, 1_000_000).default(1_000).describe("Questions to /introspect that one service may ask in a second; 0: no limit."),
     maxConnections: count(1, 1_000_000).default(16_384).describe("Connections on one socket in all."),
     maxStreamsPerConnection: count(1, 65_536).default(256).describe("Streams open at once on one connection."),
     messageBytes: count(1_024, 4_194_304).default(65_536).describe("The largest message that a caller may send on the workload socket."),
@@ -208,6 +217,11 @@ function contradictions(config: Config): Violation[] {
   }
   if (config.authorities.signingTtl > config.authorities.rootTtl) {
     found.push({ field: "authorities.signingTtl", description: "must not be longer than authorities.rootTtl" });
+  }
+  for (const key of ["certFile", "keyFile"] as const) {
+    if (config.listen.https !== null && config.https[key] === undefined) {
+      found.push({ field: `https.${key}`, description: "is missing: listen.https needs a certificate and its key" });
+    }
   }
   for (const key of ["passwordFile", "caFile"] as const) {
     if (config.database[key] !== undefined && config.database.url === undefined) {

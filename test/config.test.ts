@@ -96,10 +96,10 @@ describe("sources", () => {
   test("all that is wrong at once, each by name and place", () => {
     const file = written("trustDomain: Example.org\nwaitForTask: 30\nlimit: {}\nlisten:\n  htp: off\nretention: 90d\nretention: 1d\n");
     const env = { BREVET_RETENTIN: "1d", BREVET_LOG_LEVEL: "loud", BREVET_ADMIN_UIDS: "root", BREVET_LIMITS_MESSAGE_BYTES: "many" };
-    expect(violations({ file, env, flags: { "listen.http": "8640", "listen.https": "x" } })).toEqual([
+    expect(violations({ file, env, flags: { "listen.http": "8640", "listen.hpp": "x" } })).toEqual([
       `the file: \`retention\` stands twice (${file}:7:1)`,
       "BREVET_RETENTIN: unknown variable; did you mean `BREVET_RETENTION`?",
-      "listen.https: unknown key; did you mean `listen.http`?",
+      "listen.hpp: unknown key; did you mean `listen.http`?",
       `trustDomain: must be 1 to 255 of a-z, 0-9, dots, dashes and underscores (${file}:1:14)`,
       "listen.http: must be host:port such as 127.0.0.1:8640 or [::1]:8640, or off (--listen-http)",
       `listen.htp: unknown key; did you mean \`http\`? (${file}:5:3)`,

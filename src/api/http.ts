@@ -1,39 +1,85 @@
-// What can be asked without an identity?
-// Liveness, readiness by part, metrics, and what others need to verify: the trust bundle, and the
-// documents that stand in files of their own. Nothing here names a task. Loopback by default.
-// SPIFFE Trust Domain and Bundle section 4 (the document).
-import fastify from "fastify";
+// What can be asked over HTTP, and where?
+// On `listen.http`, loopback by default, everything; on `listen.https`, with a certificate of the web, what others
+// need to verify and no more; on `listen.bundle`, with the broker's own SVID, the trust bundle alone. Nothing
+// here names a task to those who do not hold its token. Documents stand in files of their own.
+// SPIFFE Federation sections 5.2.1 (https_web) and 5.2.2 (https_spiffe); Trust Domain and Bundle section 4.
+import type { FastifyInstance } from "fastify";
+import type { Config } from "../config.ts";
 import type { BrokerParts } from "../health.ts";
+import { splitDer } from "../identity/der.ts";
+import { pem } from "../identity/pem.ts";
+import type { Issuer } from "../issue/issue.ts";
+import type { OwnCertificate, OwnSvid } from "../issue/own.ts";
 import type { Trust } from "../issue/trust.ts";
-import type { Metrics } from "../telemetry.ts";
-import { BrevetError, asBrevetError } from "../errors.ts";
+import type { Log, Metrics } from "../telemetry.ts";
+import { readCertificateFiles, watchCertificateFiles } from "./certificate-file.ts";
 import { sendDocument } from "./document.ts";
+import { listenHttp, newHttpApp } from "./http-app.ts";
+import type { HttpAddress, ServerCertificate } from "./http-app.ts";
+import { serveIntrospection } from "./introspect.ts";
+import type { Judge } from "./judge.ts";
 import { serveOidc } from "./oidc.ts";
-import { toProblem } from "./status.ts";
 
 export type HttpParts = {
-  readonly publicUrl: string | undefined;
+  readonly config: Pick<Config, "publicUrl" | "listen" | "https" | "limits">;
   readonly health: BrokerParts;
   readonly trust: Trust;
+  readonly own: OwnSvid;
+  readonly issuer: Pick<Issuer, "isAlive">;
+  readonly judge: Judge;
   readonly metrics: Metrics;
   readonly collect: () => void;
+  readonly log: Log;
 };
 
-const defaultPort = 8640;
-const mostConnections = 256;
+/** @returns the address of `listen.http`, or `off`, and how to stop all that was opened */
+export async function serveHttp(p: HttpParts): Promise<{ url: string; close: () => Promise<void> }> {
+  const { http, https, bundle } = p.config.listen;
+  const opened: (() => Promise<void> | void)[] = [];
+  const close = async (): Promise<void> => {
+    for (const step of opened.splice(0).reverse()) await step();
+  };
+  try {
+    if (https) await serveWeb(https, p, opened);
+    if (bundle) await serveSpiffe(bundle, p, opened);
+    if (!http) return { url: "off", close };
+    const app = newHttpApp();
+    opened.push(() => app.close());
+    addOwnRoutes(app, p);
+    addPublicRoutes(app, p);
+    return { url: await listenHttp(app, "listen.http", http), close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
 
-/** @returns the address and how to stop */
-export async function serveHttp(address: { host: string; port: number }, p: HttpParts): Promise<{ url: string; close: () => Promise<void> }> {
-  const refuse = (error: unknown, reply: Reply): void => problem(reply, publicError(error));
-  const app = fastify({
-    logger: false, requestTimeout: 5000, connectionTimeout: 5000, keepAliveTimeout: 5000,
-    frameworkErrors: (error, _request, reply) => refuse(error, reply as unknown as Reply),
-  });
-  app.server.maxConnections = mostConnections;
-  app.removeAllContentTypeParsers(); // nothing here takes a body
-  app.setNotFoundHandler((_request, reply) => problem(reply, new BrevetError("NOT_FOUND", "there is nothing at this path")));
-  app.setErrorHandler((error, _request, reply) => refuse(error, reply));
+/** With the files' certificate, for whoever trusts who signed it. */
+async function serveWeb(address: HttpAddress, p: HttpParts, opened: (() => Promise<void> | void)[]): Promise<void> {
+  const { certFile = "", keyFile = "" } = p.config.https;
+  const files = { certFile, keyFile };
+  const app = newHttpApp(readCertificateFiles(files));
+  opened.push(() => app.close());
+  opened.push(watchCertificateFiles(files, {
+    changed: app.setCertificate,
+    failed: (error) => p.log("https.certificate_not_taken", { message: error.message }, "error"),
+  }));
+  addPublicRoutes(app, p);
+  p.log("https.listening", { http: await listenHttp(app, "listen.https", address) });
+}
 
+/** With the broker's own SVID, for whoever has the bundle already and wants the next. */
+async function serveSpiffe(address: HttpAddress, p: HttpParts, opened: (() => Promise<void> | void)[]): Promise<void> {
+  await p.own.start();
+  const app = newHttpApp(asPem(p.own.current));
+  opened.push(() => app.close());
+  opened.push(p.own.onChange(() => app.setCertificate(asPem(p.own.current))));
+  addBundle(app, "/", p);
+  addBundle(app, "/bundle", p);
+  p.log("bundle.listening", { http: await listenHttp(app, "listen.bundle", address) });
+}
+
+function addOwnRoutes(app: FastifyInstance, p: HttpParts): void {
   app.get("/livez", async () => ({ live: true }));
   app.get("/readyz", async (_request, reply) => {
     void reply.code(p.health.ready ? 200 : 503);
@@ -44,36 +90,22 @@ export async function serveHttp(address: { host: string; port: number }, p: Http
     void reply.type(p.metrics.registry.contentType);
     return p.metrics.registry.metrics();
   });
-  app.get("/bundle", (request, reply) => {
-    const { spiffe: body, bundle: { refreshHintSeconds: maxAgeSeconds } } = p.trust.published;
+}
+
+function addPublicRoutes(app: FastifyInstance, p: HttpParts): void {
+  const { publicUrl, limits: { perServiceIntrospectionsPerSecond: mostPerSecond } } = p.config;
+  addBundle(app, "/bundle", p);
+  serveOidc(app, { trust: p.trust, publicUrl });
+  serveIntrospection(app, { ...p, publicUrl, mostPerSecond });
+}
+
+function addBundle(app: FastifyInstance, path: string, { trust }: Pick<HttpParts, "trust">): void {
+  app.get(path, (request, reply) => {
+    const { spiffe: body, bundle: { refreshHintSeconds: maxAgeSeconds } } = trust.published;
     return sendDocument(request, reply, { type: "application/json", body, maxAgeSeconds });
   });
-  serveOidc(app, p);
-
-  return { url: await listen(app, address), close: () => app.close() };
 }
 
-/** The default port may be another broker's already: then it is any free one, and the ready line says which. */
-async function listen(app: { listen(address: { host: string; port: number }): Promise<string> }, address: { host: string; port: number }): Promise<string> {
-  try {
-    return await app.listen(address);
-  } catch (error) {
-    const taken = (error as NodeJS.ErrnoException).code === "EADDRINUSE";
-    if (taken && address.port === defaultPort) return app.listen({ ...address, port: 0 });
-    throw new BrevetError("START_REFUSED", `listen.http: ${address.host}:${address.port}: ${taken ? "is in use" : (error as Error).message}`, { cause: error });
-  }
-}
-
-type Reply = { code(status: number): Reply; type(type: string): Reply; send(body: unknown): unknown };
-
-/** What fastify finds wrong with a request is the caller's fault; all else is ours. */
-function publicError(error: unknown): BrevetError {
-  const status: unknown = error instanceof Error ? Reflect.get(error, "statusCode") : undefined;
-  if (typeof status === "number" && status >= 400 && status < 500) return new BrevetError("INVALID_FIELD", "this is no request that is answered here", { cause: error });
-  return asBrevetError(error);
-}
-
-function problem(reply: Reply, error: BrevetError): void {
-  const { status, body } = toProblem(error);
-  reply.code(status).type("application/problem+json").send(body);
+function asPem({ key, chain }: OwnCertificate): ServerCertificate {
+  return { key: pem("PRIVATE KEY", key), cert: splitDer(chain).map((der) => pem("CERTIFICATE", der)).join("") };
 }

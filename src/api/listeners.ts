@@ -65,7 +65,7 @@ export type ApiParts = {
   readonly onClaimed: (row: TaskRow) => void;
 };
 
-export type Api = { readonly workload: ApiServer; readonly admin: ApiServer; readonly limits: CallerLimits; close(): Promise<void> };
+export type Api = { readonly workload: ApiServer; readonly admin: ApiServer; readonly limits: CallerLimits; readonly judge: Judge; close(): Promise<void> };
 
 const adminMessageBytes = 4 << 20;
 const adminLimits = { perUidFetchesPerSecond: 0, perUidChecksPerSecond: 0, perUidConnections: 0, perUidStreams: 0, maxConnections: 1024 };
@@ -109,7 +109,7 @@ export function createApi(p: ApiParts): Api {
   const both = ["brevet.v1.Tasks", "brevet.v1.Feed", "brevet.v1.Trust"];
   addReflection(workload.guarded, [...both, "SpiffeWorkloadAPI", "brevet.v1.Agent", "envoy.service.auth.v3.Authorization"]);
   addReflection(admin.guarded, [...both, "brevet.v1.Revocations", "brevet.v1.Catalog", "brevet.v1.Log"]);
-  return { workload, admin, limits, close: () => refusals.close() };
+  return { workload, admin, limits, judge, close: () => refusals.close() };
 }
 
 /** Root, the broker's own user, and those that the configuration names: by the kernel's word, whatever the socket's mode. */

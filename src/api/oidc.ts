@@ -24,6 +24,7 @@ function encodeDiscovery(issuer: string): Buffer {
   return Buffer.from(JSON.stringify({
     issuer,
     jwks_uri: `${issuer}/jwks`,
+    introspection_endpoint: `${issuer}/introspect`,
     response_types_supported: ["id_token"],
     subject_types_supported: ["public"],
     id_token_signing_alg_values_supported: ["ES256"],

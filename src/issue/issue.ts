@@ -59,6 +59,7 @@ const mostPerBatch = 256;
 const blockedTries = 100;
 const backdateMs = 60_000;
 const mostSkewMs = 5000;
+const servicePrefix = "service/";
 
 export class Issuer {
   readonly #o: IssuerOptions;
@@ -139,6 +140,13 @@ export class Issuer {
       signer: this.#o.signers().jwt, issuer, subject: spiffeId, audience: audiences, jti, issuedAt: granted.issuedAt, expiresAt: granted.expiresAt, binding,
     });
     return { spiffeId, hint: hintOf(holder), token };
+  }
+
+  /** Whether SVIDs with this binding are alive by the database, now: not by what this broker has heard. */
+  async isAlive({ task, epoch, instance }: TaskBinding): Promise<boolean> {
+    if (task.startsWith(servicePrefix)) return (await this.#serviceReads.add(task.slice(servicePrefix.length))) === epoch;
+    const now = await this.#taskReads.add(task);
+    return now?.state === "active" && now.epoch === epoch && now.instance === instance;
   }
 
   /** Drops the SVIDs held for a task (or a service), keys and all. */
