@@ -219,7 +219,8 @@ describe("open against disable", () => {
   beforeAll(() => ledger.apply(`agents:
     - { name: researcher, owner: o@example.org, selectors: [{ uid: 1000, path: /bin/a }] }
     - { name: brief, owner: o@example.org, selectors: [{ uid: 1000, path: /bin/b }] }`));
-  const openSql = "select verdict from open_task($1, 'brief', 60, '{}', '', '', '{}', 'claim', 'process', $2, 'x', null, 300)";
+  const openSql = `select verdict from open_tasks(jsonb_build_array(jsonb_build_object('id', $1::uuid, 'agent', 'brief', 'ttl', 60, 'context', '{}'::jsonb, 'digest', '',
+    'purpose', '', 'behalf', '', 'refs', '{}'::jsonb, 'bind', 'claim', 'scope', 'process', 'key', $2::text, 'by', 'x')))`;
 
   test("whoever disables waits for an opening under way, and finds its task to end", async () => {
     const id = randomUUID();

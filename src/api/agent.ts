@@ -45,10 +45,10 @@ export function agentHandlers(server: ApiServer, p: AgentParts): AgentHandlers {
       const ticket = fields.text("ticket", request.ticket, 256);
       if (request.pid < 0) fields.wrong("pid", "must be a process ID, or 0 for the caller");
       fields.check();
-      const { id } = await p.access.anyTask(reference);
+      const found = await p.access.anyTask(reference);
       const process = request.pid === 0 || request.pid === caller.pid ? caller : attestOther(request.pid, caller, p.hash);
       try {
-        const { bound, row } = await p.claims.claim(id, ticket, process, actorOf(call), call);
+        const { bound, row } = await p.claims.claim(found, ticket, process, actorOf(call), call);
         if (request.supervised && process !== caller) bound.supervisor = { pid: caller.pid, startTime: caller.startTime };
         p.onClaimed(row);
         const endpoint = p.endpointOf(bound.task);
@@ -66,8 +66,7 @@ export function agentHandlers(server: ApiServer, p: AgentParts): AgentHandlers {
       fields.check();
       const supervisor = p.bindings.get(request.task)?.supervisor;
       if (supervisor?.pid !== caller.pid || supervisor.startTime !== caller.startTime) throw notFound("task", "task that the caller supervises");
-      await p.revoker.end(request.task, request.success ? "closed" : "aborted", reason || "closed", actorOf(call));
-      const [row] = await getTasks(p.store, [request.task]);
+      const { row } = await p.revoker.end(request.task, request.success ? "closed" : "aborted", reason || "closed", actorOf(call));
       if (!row) throw notFound("task", "task");
       return toTask(row, p.trustDomain, p.endpointOf(row.id));
     }),

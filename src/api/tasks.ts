@@ -93,7 +93,7 @@ export function taskHandlers(server: ApiServer, p: TaskParts): TasksHandlers {
       }
       const verdict = await p.revoker.changeContext(row.id, set, remove, actorOf(call));
       if (verdict.verdict === "already" || verdict.verdict === "ended") throw wrongState(verdict.state ?? "ended", "its context can't change");
-      return show(await again(row.id));
+      return show(verdict.row ?? row);
     }),
 
     Close: server.unary("Tasks.Close", async (request: CloseTaskRequest__Output, call) => {
@@ -147,7 +147,7 @@ async function open(p: TaskParts, request: OpenTaskRequest__Output, call: Call):
   if (outcome.verdict === "disabled") {
     throw new BrevetError("AGENT_DISABLED", `agent ${agent} is disabled (${outcome.reason}): no task may be opened until \`brevet agent enable ${agent}\``);
   }
-  const row = await getTask(p.store, outcome.task);
+  const row = outcome.verdict === "opened" ? outcome.row : await getTask(p.store, outcome.task);
   if (!row) throw notFound("task", "task");
   if (outcome.verdict === "opened") p.onOpened(row);
   const shown = toTask(row, p.trustDomain, p.endpointOf(row.id));
@@ -180,7 +180,7 @@ async function list(p: TaskParts, request: ListTasksRequest__Output, call: Call,
 async function end(p: TaskParts, row: TaskRow, state: EndState, reason: string, call: Call): Promise<TaskRow> {
   const verdict = await p.revoker.end(row.id, state, reason, actorOf(call));
   if (verdict.state !== state) throw wrongState(verdict.state ?? "gone", `it can't become ${state}`);
-  return (await getTask(p.store, row.id)) ?? row;
+  return verdict.row ?? row;
 }
 
 /** The state in words and in the metadata. */

@@ -11,7 +11,7 @@ import { bootId } from "../attest/proc.ts";
 import type { LiveCatalog } from "../authorize/catalog.ts";
 import { BrevetError, notFound } from "../errors.ts";
 import type { Facts } from "../identity/selectors.ts";
-import { autoTasks, boundTasks, claimTask, getTask } from "../record/tasks.ts";
+import { autoTasks, boundTasks, claimTask } from "../record/tasks.ts";
 import type { ClaimOutcome, TaskRow } from "../record/tasks.ts";
 import type { Store } from "../record/store.ts";
 import type { Bindings, Bound, Found } from "./bindings.ts";
@@ -67,13 +67,12 @@ export class Claims {
   }
 
   /**
-   * Binds the process to the task. The same process again: answered alike.
+   * Binds the process to the task, whose row was read for this call. The same process again: answered alike.
    * A process that the agent's selectors don't match is told what one is told for a task that is not there.
    */
-  async claim(task: string, ticket: string, process: Caller, by: string, call: Waiting): Promise<{ bound: Bound; row: TaskRow }> {
-    const row = await getTask(this.#o.store, task);
+  async claim(row: TaskRow, ticket: string, process: Caller, by: string, call: Waiting): Promise<{ bound: Bound; row: TaskRow }> {
     const facts = await this.facts(process, call);
-    if (!row || !this.#o.catalog.isAgent(row.agent, facts)) throw notFound("task", "task");
+    if (!this.#o.catalog.isAgent(row.agent, facts)) throw notFound("task", "task");
     if (row.bind === "ticket" && ticket === "" && row.state === "ready") {
       throw new BrevetError("DENIED_TICKET", "ticket: this task wants a ticket");
     }
@@ -140,10 +139,7 @@ export class Claims {
     const [some] = this.#waiters;
     if (!some) return;
     const agents = [...new Set([...this.#waiters].flatMap((waiter) => [...waiter.agents]))];
-    for (const task of await autoTasks(store, agents, autoCandidates)) {
-      const row = await getTask(store, task);
-      if (row) this.autoOpened(row.agent);
-    }
+    for (const { agent } of await autoTasks(store, agents, autoCandidates)) this.autoOpened(agent);
     const pids = [...new Set([...this.#waiters].flatMap((waiter) => [...waiter.pids]))];
     for (const row of await boundTasks(store, bootId(), pids)) if (bindings.add(row)) await this.#o.openEndpoint(row.id);
   }
@@ -170,9 +166,7 @@ export class Claims {
 
   async #takeAuto(caller: Caller, agents: readonly string[], facts: Facts): Promise<boolean> {
     if (agents.length === 0) return false;
-    for (const task of await autoTasks(this.#o.store, agents, autoCandidates)) {
-      const row = await getTask(this.#o.store, task);
-      if (!row) continue;
+    for (const row of await autoTasks(this.#o.store, agents, autoCandidates)) {
       try {
         await this.#bind(row, null, caller, facts, `uid ${caller.uid}`);
         return true;
@@ -195,14 +189,13 @@ export class Claims {
         exeDev: process.executable.dev, exeIno: process.executable.ino, uid: process.uid, gid: process.gid, path: facts.path ?? "",
       },
     });
-    if (outcome.verdict !== "claimed" && outcome.verdict !== "repeated") throw refusal(row.id, outcome);
-    const claimed = await getTask(store, row.id);
-    const bound = claimed && bindings.add(claimed);
-    if (!claimed || !bound || !process.isSame()) {
+    if (!("row" in outcome)) throw refusal(row.id, outcome);
+    const bound = bindings.add(outcome.row);
+    if (!bound || !process.isSame()) {
       throw new BrevetError("DENIED_INSTANCE_CHANGED", "the process exited or changed while it was being bound; its task ends with it");
     }
     await this.#o.openEndpoint(row.id);
-    return { bound, row: claimed };
+    return { bound, row: outcome.row };
   }
 }
 
@@ -213,7 +206,7 @@ function leftOut({ instance, own }: Found): string {
   return `; pid ${instance.pid}, above it, holds task ${held.task}, whose scope ${held.scope} leaves out its children: open the task with scope tree`;
 }
 
-function refusal(task: string, outcome: ClaimOutcome): BrevetError {
+function refusal(task: string, outcome: Exclude<ClaimOutcome, { row: TaskRow }>): BrevetError {
   const metadata = { task };
   switch (outcome.verdict) {
     case "gone":

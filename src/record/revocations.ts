@@ -4,6 +4,8 @@
 // The transaction itself is revoke_tasks (functions/); who is told is src/revoke's business.
 import type { TaskState } from "../identity/task.ts";
 import type { Statement, Store, Transaction } from "./store.ts";
+import { taskColumns, toTask } from "./tasks.ts";
+import type { TaskRow } from "./tasks.ts";
 
 export type RevokeRequest = {
   readonly task: string;
@@ -24,11 +26,14 @@ export type RevokeVerdict = {
   /** Absent: nothing to tell the verifiers. */
   readonly sequence: number | null;
   readonly until: Date | null;
+  /** As it is now; null: there is none. */
+  readonly row: TaskRow | null;
 };
 
 const revokeStatement: Statement = {
   name: "revoke_tasks",
-  text: "select ord, task_id, verdict, state_before, state, epoch, sequence, until from revoke_tasks($1, $2, $3, $4, $5, $6)",
+  text: `select r.verdict, r.state_before, r.state as stored_state, r.sequence, r.until, ${taskColumns} from revoke_tasks($1, $2, $3, $4, $5, $6) r,
+    lateral (select (r.task).*) t, lateral (select (r.instance).*) i order by r.ord`,
 };
 
 /** Durable when it returns. A task may stand once in a batch. */
@@ -41,15 +46,19 @@ export async function revokeTasks(store: Store, requests: readonly RevokeRequest
     requests.map((r) => r.reason),
     requests.map((r) => r.actor),
   ]);
-  return rows.map((row) => ({
-    task: row["task_id"] as string,
-    verdict: row["verdict"] as RevokeVerdict["verdict"],
-    stateBefore: row["state_before"] as TaskState | null,
-    state: row["state"] as TaskState | null,
-    epoch: (row["epoch"] as number | null) ?? 0,
-    sequence: row["sequence"] as number | null,
-    until: row["until"] as Date | null,
-  }));
+  return requests.flatMap(({ task }, at) => {
+    const row = rows[at];
+    return row ? [{
+      task,
+      verdict: row["verdict"] as RevokeVerdict["verdict"],
+      stateBefore: row["state_before"] as TaskState | null,
+      state: row["stored_state"] as TaskState | null,
+      epoch: (row["epoch"] as number | null) ?? 0,
+      sequence: row["sequence"] as number | null,
+      until: row["until"] as Date | null,
+      row: row["id"] === null ? null : toTask(row),
+    }] : [];
+  });
 }
 
 const revokeServicesStatement: Statement = {

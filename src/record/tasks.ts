@@ -2,6 +2,7 @@
 // A row becomes a frozen value here, its state computed at the moment of reading: a task past its
 // expiry is `expired` whether or not any process was up to say so. Statements name their columns.
 // Fate is decided elsewhere: issuing in svids.ts, ending and context changes in revocations.ts.
+import { contextDigest } from "../identity/task.ts";
 import type { Bind, Scope, TaskState } from "../identity/task.ts";
 import { Batch, perStore } from "./batch.ts";
 import type { Row, Statement, Store } from "./store.ts";
@@ -43,7 +44,8 @@ export type InstanceRow = {
   readonly path: string;
 };
 
-const columns = `t.id, t.agent, t.owner, t.epoch, t.context, t.context_digest, t.purpose, t.on_behalf_of, t.refs, t.bind, t.scope,
+/** Of rows `t` of tasks and `i` of their instances. */
+export const taskColumns = `t.id, t.agent, t.owner, t.epoch, t.context, t.context_digest, t.purpose, t.on_behalf_of, t.refs, t.bind, t.scope,
   t.on_exit, t.opened_at, t.opened_by, t.expires_at, t.claimed_at, t.ended_by, t.end_reason,
   case when t.state in ('ready', 'active') and t.expires_at <= clock_timestamp() then 'expired' else t.state end as state,
   case when t.state in ('ready', 'active') and t.expires_at <= clock_timestamp() then t.expires_at else t.ended_at end as ended_at,
@@ -51,7 +53,7 @@ const columns = `t.id, t.agent, t.owner, t.epoch, t.context, t.context_digest, t
   i.exe_ino as i_exe_ino, i.uid as i_uid, i.gid as i_gid, i.facts ->> 'path' as i_path`;
 const from = "from tasks t left join instances i on i.id = t.instance";
 
-function toTask(row: Row): TaskRow {
+export function toTask(row: Row): TaskRow {
   const state = row["state"] as TaskState;
   return {
     id: row["id"] as string,
@@ -109,41 +111,70 @@ export type NewTask = {
 };
 
 export type OpenOutcome =
-  | { readonly verdict: "opened" | "repeated"; readonly task: string }
+  | { readonly verdict: "opened"; readonly task: string; readonly row: TaskRow }
+  | { readonly verdict: "repeated"; readonly task: string }
   | { readonly verdict: "unknown_agent" }
   | { readonly verdict: "disabled"; readonly reason: string };
 
 const openStatement: Statement = {
-  name: "open_tasks",
-  text: `select x.ord, o.verdict, o.task_id, o.disabled_reason
-    from (select u.p, u.ord from unnest($1::jsonb[]) with ordinality u(p, ord) order by u.p ->> 'agent', u.ord) x,
-    lateral open_task((p ->> 'id')::uuid, p ->> 'agent', (p ->> 'ttlSeconds')::int, p -> 'context', p ->> 'purpose', p ->> 'onBehalfOf',
-      p -> 'refs', p ->> 'bind', p ->> 'scope', p ->> 'idempotencyKey', p ->> 'openedBy', decode(p ->> 'ticketHash', 'hex'), (p ->> 'ticketSeconds')::int) o`,
+  name: "open_tasks", text: "select ord, verdict, task_id, disabled_reason, owner, on_exit, opened_at, expires_at from open_tasks($1)",
 };
 
-const openings = perStore((store) => new Batch<NewTask, OpenOutcome>({
+const openings = perStore((store) => new Batch<NewTask, OpenOutcome | "again">({
   most: 64,
   send: async (tasks) => {
-    const rows = await store.query(openStatement, [tasks.map((task) => JSON.stringify({ ...task, ticketHash: task.ticketHash?.toString("hex") ?? null }))]);
-    const outcomes: OpenOutcome[] = tasks.map(() => ({ verdict: "unknown_agent" }));
-    for (const row of rows) outcomes[(row["ord"] as number) - 1] = toOutcome(row);
+    const requests = tasks.map((task) => ({
+      id: task.id, agent: task.agent, ttl: task.ttlSeconds, context: task.context, digest: contextDigest(task.context), purpose: task.purpose,
+      behalf: task.onBehalfOf, refs: task.refs, bind: task.bind, scope: task.scope, key: task.idempotencyKey, by: task.openedBy,
+      ticket: task.ticketHash?.toString("hex") ?? null, ticket_ttl: task.ticketSeconds,
+    }));
+    const rows = await store.query(openStatement, [JSON.stringify(requests)]);
+    const outcomes: (OpenOutcome | "again")[] = tasks.map(() => ({ verdict: "unknown_agent" }));
+    for (const row of rows) {
+      const at = (row["ord"] as number) - 1;
+      const task = tasks[at];
+      if (task) outcomes[at] = toOutcome(row, task);
+    }
     return outcomes;
   },
 }));
 
 /** Openings that arrive together are one transaction; agents' rows are locked in the order of their names. */
-export function openTask(store: Store, task: NewTask): Promise<OpenOutcome> {
-  return openings(store).add(task);
+export async function openTask(store: Store, task: NewTask): Promise<OpenOutcome> {
+  for (;;) {
+    const outcome = await openings(store).add(task);
+    if (outcome !== "again") return outcome;
+  }
 }
 
-function toOutcome(row: Row): OpenOutcome {
-  const verdict = row["verdict"] as OpenOutcome["verdict"];
-  if (verdict === "disabled") return { verdict, reason: (row["disabled_reason"] as string | null) ?? "" };
-  if (verdict === "unknown_agent") return { verdict };
-  return { verdict, task: row["task_id"] as string };
+function toOutcome(row: Row, task: NewTask): OpenOutcome | "again" {
+  const verdict = row["verdict"] as OpenOutcome["verdict"] | "again";
+  const id = row["task_id"] as string;
+  switch (verdict) {
+    case "opened":
+      return { verdict, task: id, row: newRow(row, task) };
+    case "repeated":
+      return { verdict, task: id };
+    case "disabled":
+      return { verdict, reason: (row["disabled_reason"] as string | null) ?? "" };
+    case "unknown_agent":
+      return { verdict };
+    case "again":
+      return verdict;
+  }
 }
 
-const getStatement: Statement = { name: "get_tasks", text: `select ${columns} ${from} where t.id = any($1::uuid[])` };
+/** What the row of a task that was just opened says. */
+function newRow(row: Row, task: NewTask): TaskRow {
+  const { id, agent, context, purpose, onBehalfOf, refs, bind, scope, openedBy } = task;
+  return {
+    id, agent, owner: row["owner"] as string, state: "ready", epoch: 1, context, contextDigest: contextDigest(context), purpose, onBehalfOf, refs,
+    bind, scope, onExit: row["on_exit"] as "abort" | "close", openedAt: row["opened_at"] as Date, openedBy, expiresAt: row["expires_at"] as Date,
+    claimedAt: null, endedAt: null, endedBy: "", endReason: "", instance: null,
+  };
+}
+
+const getStatement: Statement = { name: "get_tasks", text: `select ${taskColumns} ${from} where t.id = any($1::uuid[])` };
 
 /** Tasks by ID, in no order; those that do not exist are absent. */
 export async function getTasks(store: Store, ids: readonly string[]): Promise<TaskRow[]> {
@@ -172,7 +203,7 @@ export type TaskFilter = {
   readonly limit: number;
 };
 
-const listText = (refs: string): string => `select ${columns} ${from}
+const listText = (refs: string): string => `select ${taskColumns} ${from}
     where ($1::text[] is null or t.agent = any($1)) and ${refs} and ($4::uuid is null or t.id < $4)
       and ($2::text is null or $2 = case when t.state in ('ready', 'active') and t.expires_at <= clock_timestamp() then 'expired' else t.state end)
     order by t.id desc limit $5`;
@@ -199,7 +230,7 @@ export async function liveTaskIds(store: Store, agent: string | null): Promise<s
 
 const boundStatement: Statement = {
   name: "bound_tasks",
-  text: `select ${columns} ${from} where t.state = 'active' and t.expires_at > clock_timestamp()
+  text: `select ${taskColumns} ${from} where t.state = 'active' and t.expires_at > clock_timestamp()
     and i.boot_id = $1 and ($2::int[] is null or i.pid = any($2)) order by t.claimed_at, t.id`,
 };
 
@@ -221,13 +252,13 @@ export async function boundElsewhere(store: Store, bootId: string): Promise<stri
 
 const autoStatement: Statement = {
   name: "auto_task",
-  text: `select t.id from tasks t where t.bind = 'auto' and t.state = 'ready' and t.expires_at > clock_timestamp()
+  text: `select ${taskColumns} ${from} where t.bind = 'auto' and t.state = 'ready' and t.expires_at > clock_timestamp()
     and t.agent = any($1::text[]) order by t.id limit $2`,
 };
 
 /** The oldest tasks that wait for the first matching caller. */
-export async function autoTasks(store: Store, agents: readonly string[], limit: number): Promise<string[]> {
-  return (await store.query(autoStatement, [agents, limit])).map((row) => row["id"] as string);
+export async function autoTasks(store: Store, agents: readonly string[], limit: number): Promise<TaskRow[]> {
+  return (await store.query(autoStatement, [agents, limit])).map(toTask);
 }
 
 const expiredStatement: Statement = {
@@ -261,11 +292,10 @@ export async function findTaskIds(store: Store, text: string): Promise<string[]>
   return (await store.query(findStatement, [[text, hex], bound("0"), bound("f")])).map((row) => row["id"] as string);
 }
 
-export type ClaimOutcome = {
-  readonly verdict: "claimed" | "repeated" | "gone" | "ended" | "taken" | "ticket" | "too_many";
-  readonly state: TaskState | null;
-  readonly instance: string;
-};
+export type ClaimOutcome =
+  | { readonly verdict: "claimed" | "repeated"; readonly instance: string; readonly row: TaskRow }
+  | { readonly verdict: RefusedClaim; readonly instance: string; readonly state: TaskState | null };
+type RefusedClaim = "gone" | "ended" | "taken" | "ticket" | "too_many";
 
 export type Claim = {
   readonly task: string;
@@ -279,7 +309,8 @@ export type Claim = {
 
 const claimStatement: Statement = {
   name: "claim_task",
-  text: "select verdict, state, instance_id from claim_task($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+  text: `select c.verdict, c.state as claim_state, c.instance_id, ${taskColumns} from claim_task($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) c,
+    lateral (select (c.task).*) t, lateral (select (c.instance).*) i`,
 };
 
 /** Dies here: either the task is bound, with its attestation and log entry, or nothing happened. */
@@ -289,11 +320,10 @@ export async function claimTask(store: Store, claim: Claim): Promise<ClaimOutcom
     claim.task, claim.ticketHash, i.id, i.bootId, i.pid, i.startTime, i.exeDev, i.exeIno, i.uid, i.gid,
     JSON.stringify(claim.facts), claim.mostTasks, claim.attempt, claim.by,
   ]);
-  return {
-    verdict: row?.["verdict"] as ClaimOutcome["verdict"],
-    state: (row?.["state"] as TaskState | null) ?? null,
-    instance: (row?.["instance_id"] as string | null) ?? i.id,
-  };
+  const verdict = (row?.["verdict"] ?? "gone") as ClaimOutcome["verdict"];
+  const instance = (row?.["instance_id"] as string | null | undefined) ?? i.id;
+  if (row && (verdict === "claimed" || verdict === "repeated")) return { verdict, instance, row: toTask(row) };
+  return { verdict: verdict as RefusedClaim, instance, state: (row?.["claim_state"] as TaskState | null | undefined) ?? null };
 }
 
 const ticketStatement: Statement = { name: "new_ticket", text: "select verdict, state, expires_at from new_ticket($1, $2, $3, $4)" };
