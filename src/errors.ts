@@ -45,6 +45,7 @@ export const errorCodes = {
   DENIED_TASK_TAKEN: { grpc: grpcStatus.PERMISSION_DENIED, http: 403, log: "info" },
   DENIED_TOO_MANY_TASKS: { grpc: grpcStatus.PERMISSION_DENIED, http: 403, log: "info" },
   DENIED_ROLE: { grpc: grpcStatus.PERMISSION_DENIED, http: 403, log: "warn" },
+  CONTEXT_CHANGED: { grpc: grpcStatus.ABORTED, http: 409, log: "info" },
   // load and state of the broker
   RATE_LIMITED: { grpc: grpcStatus.UNAVAILABLE, http: 429, log: "info" },
   NOT_READY: { grpc: grpcStatus.UNAVAILABLE, http: 503, log: "warn" },
@@ -63,6 +64,7 @@ export const errorCodes = {
   // verification (section numbers of the standard stand where each is raised)
   VERIFY_NOT_READY: { grpc: grpcStatus.UNAVAILABLE, http: 503, log: "warn" },
   VERIFY_STALE: { grpc: grpcStatus.UNAVAILABLE, http: 503, log: "warn" },
+  VERIFY_NO_SVID: { grpc: grpcStatus.UNAUTHENTICATED, http: 401, log: "debug" },
   VERIFY_REVOKED: { grpc: grpcStatus.UNAUTHENTICATED, http: 401, log: "info" },
   VERIFY_EXPIRED: { grpc: grpcStatus.UNAUTHENTICATED, http: 401, log: "info" },
   VERIFY_NOT_YET_VALID: { grpc: grpcStatus.UNAUTHENTICATED, http: 401, log: "info" },

@@ -13,8 +13,13 @@ export type { CheckOptions, VerifierOptions } from "./verify/verifier.ts";
 export type { Accepted, Kind, Refused, Verdict } from "./verify/verdict.ts";
 export { agentIs, allOf, anyAgent, onBehalfOf, oneOf, serviceIs, taskIs } from "./verify/authorize.ts";
 export type { Authorizer } from "./verify/authorize.ts";
-export { MtlsAgent, callerOf, connectMtls, createHttpsServer, createMtlsServer } from "./verify/tls.ts";
-export type { MtlsOptions } from "./verify/tls.ts";
+export { authenticate, refusalOf } from "./verify/authenticate.ts";
+export type { AuthenticateOptions, Presented, Refusal } from "./verify/authenticate.ts";
+export { guard, taskOf } from "./verify/middleware.ts";
+export type { Guard, GuardOptions } from "./verify/middleware.ts";
+export { MtlsAgent, callerOf, connectHttp2, connectMtls, createHttp2Server, createHttpsServer, createMtlsServer } from "./verify/tls.ts";
+export type { ConnectOptions, MtlsOptions, PeerOptions } from "./verify/tls.ts";
+export { GrpcListener, grpcCredentials } from "./verify/grpc.ts";
 
 // agents
 export { WorkloadSource } from "./client/source.ts";

@@ -43,7 +43,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
 
 /** Who may use which third-party package. */
 const owners: Readonly<Record<string, readonly string[]>> = {
-  "@grpc/grpc-js": ["src/api", "src/client", "src/testing", "src/cli/failure.ts"],
+  "@grpc/grpc-js": ["src/api", "src/client", "src/testing", "src/verify/grpc.ts", "src/cli/failure.ts"],
   "@grpc/proto-loader": ["src/proto.ts", "src/client/connect.ts"],
   "@grpc/reflection": ["src/api/reflection.ts"],
   "grpc-health-check": ["src/api/listeners.ts"],

@@ -9,10 +9,11 @@ import type { ServerWritableStream, UntypedServiceImplementation, sendUnaryData 
 import { toGrpcError } from "../api/status.ts";
 import { BrevetError, asBrevetError } from "../errors.ts";
 import type { Task } from "../generated/brevet/v1/Task.ts";
+import type { WatchFeedRequest__Output } from "../generated/brevet/v1/WatchFeedRequest.ts";
 import type { X509SVIDResponse } from "../generated/X509SVIDResponse.ts";
 import { services } from "../proto.ts";
 import type { TestAuthority } from "./authority.ts";
-import type { TestFeed } from "./feed.ts";
+import type { Listener, TestFeed } from "./feed.ts";
 
 type Stream = ServerWritableStream<Record<string, unknown>, object>;
 type Request = Record<string, unknown>;
@@ -57,7 +58,12 @@ export class Endpoint {
     });
     const address = `tcp://127.0.0.1:${port}`;
     server.addService(services.workload, workload(shared, holder, streams));
-    server.addService(services.feed, { watch: stream((call, request) => shared.feed.listen(call as never, request as never)) });
+    // the first request says where to begin, later ones acknowledge, which is not asked for here
+    server.addService(services.feed, {
+      watch: stream((call) => void (call as unknown as Listener).once("data", (first: WatchFeedRequest__Output) => {
+        shared.feed.listen(call as unknown as Listener, first);
+      })),
+    });
     server.addService(services.agent, {
       claim: unary(({ task }) => ({ task: heldBy(holder, String(task)), endpoint: address })),
       status: unary(() => ({ tasks: [...holder.tasks()] })),

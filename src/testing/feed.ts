@@ -4,12 +4,12 @@
 // as if the wire were cut; whoever listens hears afterwards what it missed.
 // What is revoked is broker.ts's business; what a broker's feed does is src/revoke/feed.ts's.
 import { randomUUID } from "node:crypto";
-import type { ServerWritableStream } from "@grpc/grpc-js";
+import type { ServerDuplexStream } from "@grpc/grpc-js";
 import type { FeedMessage } from "../generated/brevet/v1/FeedMessage.ts";
 import type { Revocation } from "../generated/brevet/v1/Revocation.ts";
 import type { WatchFeedRequest__Output } from "../generated/brevet/v1/WatchFeedRequest.ts";
 
-type Listener = ServerWritableStream<WatchFeedRequest__Output, FeedMessage>;
+export type Listener = ServerDuplexStream<WatchFeedRequest__Output, FeedMessage>;
 
 const beatMs = 100;
 
@@ -36,7 +36,7 @@ export class TestFeed {
   listen(listener: Listener, { feedId, afterSequence }: Pick<WatchFeedRequest__Output, "feedId" | "afterSequence">): void {
     const resumes = feedId === this.#id && afterSequence <= this.#revocations.length;
     this.#listeners.set(listener, resumes ? afterSequence : undefined);
-    listener.on("cancelled", () => this.#listeners.delete(listener));
+    listener.resume().on("cancelled", () => this.#listeners.delete(listener));
     this.#say();
   }
 

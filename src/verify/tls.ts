@@ -7,6 +7,7 @@
 // a first message into a connection that is then cut unread.
 // Who may be accepted is verifier.ts's business, where the own SVID comes from client/source.ts's.
 import { constants } from "node:crypto";
+import * as http2 from "node:http2";
 import * as https from "node:https";
 import type { RequestListener } from "node:http";
 import type { Duplex } from "node:stream";
@@ -24,20 +25,34 @@ export type MtlsOptions = CheckOptions & {
   readonly hint?: string;
   /** Hears of each caller that was refused after the handshake, for the log. */
   readonly onRefused?: (verdict: Refused) => void;
+  /** ALPN. Default: `http/1.1`. */
+  readonly protocols?: readonly string[];
 };
 
-const callers = new WeakMap<Duplex, Accepted>();
+/** Of a client: whom it wants at the other end. */
+export type PeerOptions = MtlsOptions & { readonly authorize: NonNullable<MtlsOptions["authorize"]> };
+export type ConnectOptions = PeerOptions & { readonly host: string; readonly port: number };
+
+/** On the socket itself, since HTTP/2 shows its users only a proxy of it. */
+const callerKey = Symbol("the accepted caller");
+
+type Marked = Duplex & { [callerKey]?: Accepted };
 
 /** Who is at the other end of an mTLS socket (`request.socket`). Throws VERIFY_NOT_READY for a socket that is not one of ours. */
 export function callerOf(socket: Duplex): Accepted {
-  const caller = callers.get(socket);
+  const caller = callerAt(socket);
   if (caller === undefined) throw new BrevetError("VERIFY_NOT_READY", "this socket was not verified");
   return caller;
 }
 
+/** The same for a socket that may be any. */
+export function callerAt(socket: Duplex | undefined): Accepted | undefined {
+  return (socket as Marked | undefined)?.[callerKey];
+}
+
 /** A `tls.Server` whose connections all belong to accepted callers: `callerOf(socket)`. Listen on it as usual. */
 export function createMtlsServer(options: MtlsOptions, onConnection: (socket: tls.TLSSocket) => void): tls.Server {
-  return gated(tls.createServer(serverOptions(options), onConnection), options);
+  return gated(tls.createServer(serverOptions(options, options.protocols), onConnection), options);
 }
 
 /** An `https.Server` whose requests all come from accepted callers: `callerOf(request.socket)`. */
@@ -45,18 +60,33 @@ export function createHttpsServer(options: MtlsOptions, onRequest: RequestListen
   return gated(https.createServer(serverOptions(options), onRequest), options);
 }
 
+/** The same for HTTP/2 alone: its sessions all belong to accepted callers, and end when their connection is cut. */
+export function createHttp2Server(options: MtlsOptions, onRequest: (request: http2.Http2ServerRequest, response: http2.Http2ServerResponse) => void): http2.Http2SecureServer {
+  return gated(http2.createSecureServer(serverOptions(options, ["h2"]), onRequest), options);
+}
+
+/** An HTTP/2 session with a service or agent that `authorize` agrees to. Close it at the end. */
+export function connectHttp2(options: ConnectOptions): http2.ClientHttp2Session {
+  const createConnection = (): tls.TLSSocket => connectMtls({ ...options, protocols: ["h2"] });
+  return http2.connect(`https://${options.host}:${options.port}`, { createConnection });
+}
+
 /** Connects to a service or agent that `authorize` agrees to; `secureConnect` comes only for those. */
-export function connectMtls(options: MtlsOptions & { readonly authorize: NonNullable<MtlsOptions["authorize"]>; readonly host: string; readonly port: number }): tls.TLSSocket {
+export function connectMtls(options: ConnectOptions): tls.TLSSocket {
+  return secured(options, { host: options.host, port: options.port });
+}
+
+/** The same over a connection that is there already. */
+export function secured(options: PeerOptions, over: tls.ConnectionOptions): tls.TLSSocket {
   const { verifier, authorize, accept = ["agent", "service"] } = options;
   const socket: tls.TLSSocket = tls.connect({
     ...context(options),
-    host: options.host,
-    port: options.port,
-    ALPNProtocols: ["http/1.1"],
+    ...over,
+    ALPNProtocols: [...(options.protocols ?? ["http/1.1"])],
     checkServerIdentity: (_host, certificate) => {
       const verdict = verifier.x509(chainOf(certificate as tls.DetailedPeerCertificate), { authorize, accept });
       if (!verdict.accepted) return new BrevetError(verdict.reason, verdict.message);
-      callers.set(socket, verdict);
+      mark(socket, verdict);
       return verifier.guard(socket, verdict) ? undefined : new BrevetError("VERIFY_REVOKED", "revoked meanwhile");
     },
   });
@@ -68,9 +98,9 @@ export function connectMtls(options: MtlsOptions & { readonly authorize: NonNull
  * SVID was renewed, long before they would be cut with the old one. `destroy()` it at the end.
  */
 export class MtlsAgent extends https.Agent {
-  readonly #options: MtlsOptions & { readonly authorize: NonNullable<MtlsOptions["authorize"]> };
+  readonly #options: PeerOptions;
 
-  constructor(options: MtlsOptions & { readonly authorize: NonNullable<MtlsOptions["authorize"]> }) {
+  constructor(options: PeerOptions) {
     super({ keepAlive: true, maxCachedSessions: 0 });
     this.#options = options;
     options.source.on("update", this.#dropIdle);
@@ -110,18 +140,18 @@ function contextOrNone(options: MtlsOptions): tls.SecureContextOptions {
   }
 }
 
-function serverOptions(options: MtlsOptions): tls.TlsOptions {
+function serverOptions(options: MtlsOptions, protocols: readonly string[] = ["http/1.1"]): tls.TlsOptions {
   return {
     ...contextOrNone(options),
     requestCert: true,
     rejectUnauthorized: true,
     handshakeTimeout: 10_000,
-    ALPNProtocols: ["http/1.1"],
+    ALPNProtocols: [...protocols],
   };
 }
 
 /** No listener hears of a connection that was not admitted, not even one added later. */
-function gated<S extends tls.Server>(server: S, options: MtlsOptions): S {
+function gated<S extends tls.Server | http2.Http2SecureServer>(server: S, options: MtlsOptions): S {
   const emit = server.emit.bind(server) as (event: string, ...values: unknown[]) => boolean;
   server.emit = (event: string, ...values: unknown[]): boolean => {
     if (event === "secureConnection" && !admit(values[0] as tls.TLSSocket, options)) return true;
@@ -152,8 +182,12 @@ function admit(socket: tls.TLSSocket, { verifier, onRefused, ...check }: MtlsOpt
     onRefused?.(verdict);
     return false;
   }
-  callers.set(socket, verdict);
+  mark(socket, verdict);
   return verifier.guard(socket, verdict);
+}
+
+function mark(socket: Marked, caller: Accepted): void {
+  socket[callerKey] = caller;
 }
 
 /** What the other side sent, leaf first, with the CA that OpenSSL found for it. A root names itself as issuer. */

@@ -114,6 +114,11 @@ export class Verifier {
     return this.#judgeX509(leaf, options, "handshake");
   }
 
+  /** For authenticate.ts alone: whoever came in by a connection that is guarded, judged anew for one request. */
+  again(caller: Accepted, options: CheckOptions): Verdict {
+    return this.#judge(null, options, () => ({ spiffeId: caller.spiffeId, binding: caller, expiresAt: caller.expiresAt }));
+  }
+
   /** Destroys `socket` as soon as its caller must not be accepted any more; false if that is so already. */
   guard(socket: Duplex, caller: Accepted): boolean {
     return this.#live.guard(socket, caller);
@@ -156,7 +161,7 @@ export class Verifier {
     });
   }
 
-  #judge(evidence: string | Buffer, options: CheckOptions, verify: (now: number) => Genuine): Verdict {
+  #judge(evidence: string | Buffer | null, options: CheckOptions, verify: (now: number) => Genuine): Verdict {
     const genuine = (): Genuine => {
       if (this.#stop.signal.aborted) throw new BrevetError("VERIFY_NOT_READY", "the verifier was closed");
       if (!this.bundles.ready || !this.feed.ready) throw new BrevetError("VERIFY_NOT_READY", "the broker was not heard yet");
@@ -167,15 +172,16 @@ export class Verifier {
     });
   }
 
-  #mustBeAlive({ task, epoch }: Accepted, evidence: string | Buffer): void {
+  /** `evidence`: the SVID; null for a connection that was accepted before and is guarded. */
+  #mustBeAlive({ task, epoch }: Accepted, evidence: string | Buffer | null): void {
     const revoked = this.feed.epochOf(task);
     if (revoked > epoch) throw new BrevetError("VERIFY_REVOKED", `task ${task}: epoch ${epoch} is revoked, below ${revoked}`);
-    const digest = this.#graceMs === 0 ? "" : createHash("sha256").update(evidence).digest("base64");
+    const digest = this.#graceMs === 0 || evidence === null ? "" : createHash("sha256").update(evidence).digest("base64");
     if (this.feed.fresh) {
       if (digest !== "") this.#remember(digest);
       return;
     }
-    const tolerated = this.feed.silentMs <= this.feed.maxStalenessMs + this.#graceMs && this.#seen.has(digest);
+    const tolerated = this.feed.silentMs <= this.feed.maxStalenessMs + this.#graceMs && (evidence === null || this.#seen.has(digest));
     if (!tolerated) throw new BrevetError("VERIFY_STALE", `revocations were last heard of ${Math.round(this.feed.silentMs / 1_000)} s ago`);
   }
 
