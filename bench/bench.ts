@@ -10,10 +10,11 @@ import { asJson, asText, reached } from "./figures.ts";
 import type { Row } from "./figures.ts";
 import { rows as calls } from "./rows-calls.ts";
 import { rows as ending } from "./rows-ending.ts";
+import { rows as lists } from "./rows-lists.ts";
 import { rows as sizes } from "./rows-sizes.ts";
 import { rows as tasks } from "./rows-tasks.ts";
 
-const rows: readonly Row[] = [...ending, ...tasks, ...calls, ...sizes];
+const rows: readonly Row[] = [...ending, ...tasks, ...calls, ...lists, ...sizes];
 
 async function main(args: readonly string[]): Promise<number> {
   const json = args.includes("--json");

@@ -50,6 +50,8 @@ export class Broker {
   readonly workload: string;
   readonly admin: string;
   readonly connection: Connection;
+  /** Of its HTTP listener. */
+  httpUrl = "";
   readonly #child: ChildProcess;
   #database: Store | undefined;
 
@@ -71,14 +73,17 @@ export class Broker {
     };
     const env = {
       PATH: process.env["PATH"], HOME: process.env["HOME"],
-      BREVET_DATA_DIR: dataDir, BREVET_LISTEN_HTTP: "off", BREVET_LOG_LEVEL: "error",
+      BREVET_DATA_DIR: dataDir, BREVET_LISTEN_HTTP: "127.0.0.1:0", BREVET_LOG_LEVEL: "error",
       ...(options.lifted ? lifted : {}), ...shared,
     };
     const profiling = Broker.profiles === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${Broker.profiles}`];
     const child = spawn("/bin/sh", ["-c", withFiles, process.execPath, ...profiling, program, "broker"], { env, stdio: ["ignore", "pipe", "inherit"] });
     const broker = new Broker(dataDir, child);
     const ready = new Promise<void>((resolve, reject) => {
-      child.stdout.on("data", (text: Buffer) => text.includes("brevet: ready") && resolve());
+      child.stdout.on("data", (text: Buffer) => {
+        broker.httpUrl = / http (http:\S+)/.exec(text.toString())?.[1] ?? broker.httpUrl;
+        if (text.includes("brevet: ready")) resolve();
+      });
       child.once("exit", (code) => reject(new Error(`the broker ended with ${code} before it was ready`)));
       setTimeout(() => reject(new Error("the broker was not ready in time")), startMs).unref();
     });

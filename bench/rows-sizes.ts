@@ -1,18 +1,15 @@
 // What do size and idleness cost?
-// Memory for many open streams, the end of a task with many SVIDs and the list that follows it, and a
+// Memory for many open streams, the end of a task with many SVIDs, and a
 // broker that nobody asks anything. Memory and processor time are the kernel's figures of the process.
-import { join } from "node:path";
 import { Broker } from "./broker.ts";
 import { shown, spread } from "./figures.ts";
 import type { Figure, Row } from "./figures.ts";
-import { ownerOf } from "./machine.ts";
 import { Worker, Workers, now } from "./worker.ts";
 
 const allStreams = 10_000;
 /** The socket, its process, and that process's directory in /proc. */
 const filesPerConnection = 3;
 const manySvids = 10_000;
-const listEntries = 100_000;
 const settleMs = 2000;
 
 function pause(ms: number): Promise<void> {
@@ -40,7 +37,7 @@ async function memory(wanted: number, atMost: number): Promise<Figure> {
 }
 
 /** Rows as issuing leaves them, without their signatures: SVIDs of one task, alive. */
-function seed(kind: "x509" | "jwt"): { name: string; text: string } {
+export function seed(kind: "x509" | "jwt"): { name: string; text: string } {
   return {
     name: `bench_seed_${kind}`,
     text: `insert into brevet.svids (kind, serial, task, epoch, instance, authority, audiences, issued_at, expires_at)
@@ -66,50 +63,6 @@ async function manyAlive(): Promise<Figure[]> {
   }
   const limit = { what: "of a task without SVIDs", value: spread(single).p50 };
   return [{ what: "Close, p50", unit: "ms", target: { atMost: 10 }, value: spread(samples).p50, detail: shown(samples), limit }];
-}
-
-/** The broker's longest pause is what a caller that asks all the time sees; the same without a list is the machine's. */
-async function longList(): Promise<Figure[]> {
-  await using broker = await Broker.start({ lifted: true });
-  await using worker = new Worker();
-  await using prober = new Worker();
-  const probe = { socket: broker.workload, method: "/grpc.health.v1.Health/Check", request: "", everyMs: 2 };
-  const { id } = await broker.open();
-  await worker.do("claimTasks", { socket: broker.workload, tasks: [id] });
-  for (let n = 0; n < listEntries; n += manySvids) await broker.database.query(seed("x509"), [id, n + 1, n + manySvids]);
-  const quiet = await prober.do("probe", { ...probe, ms: 2000 });
-  const probing = prober.do("probe", { ...probe, ms: 4000 });
-  await pause(200);
-  const called = now();
-  await broker.connection.tasks.close({ task: id });
-  const bytes = await listOf(broker, listEntries * 20);
-  const published = now() - called;
-  const busy = await probing;
-  await using builder = new Worker();
-  const built = await builder.do("buildCrl", { app: ownerOf(broker), kekFile: join(broker.dataDir, "keys", "kek"), entries: listEntries, times: 5 });
-  return [
-    { what: "build and sign, p50", unit: "ms", target: { atMost: 500 }, value: spread(built).p50, detail: shown(built) },
-    {
-      what: "longest wait of a caller meanwhile", unit: "ms", target: { atMost: 20 }, value: spread(busy).max, limit: { what: "without a list", value: spread(quiet).max },
-      detail: `${shown(busy)}; published ${published.toFixed(0)} ms after Close was called, ${Math.round(bytes / 1024)} KiB`,
-    },
-  ];
-}
-
-/** Waits for a CRL of at least so many bytes; asks for the lists themselves only once one more was begun. */
-async function listOf(broker: Broker, atLeast: number): Promise<number> {
-  const begun = async (): Promise<number> => {
-    const [row] = await broker.database.query({ name: "bench_crl", text: "select sum(crl_number) as n from brevet.authorities" });
-    return Number(row?.["n"]);
-  };
-  const before = await begun();
-  for (const deadline = now() + 20_000; now() < deadline; await pause(20)) {
-    if ((await begun()) === before) continue;
-    const { crls } = await broker.connection.trust.getBundle({});
-    const longest = Math.max(...crls.map((crl) => crl.length));
-    if (longest >= atLeast) return longest;
-  }
-  throw new Error("the list was not published in time");
 }
 
 async function idle(): Promise<Figure[]> {
@@ -141,7 +94,6 @@ export const rows: readonly Row[] = [
       return [await memory(100, 300), await memory(allStreams, 550)];
     },
   },
-  { name: "crl", what: `a CRL of ${listEntries} entries`, anchor: "", lifted: true, measure: longList },
   { name: "many-svids", what: `a task with ${manySvids} live SVIDs ended`, anchor: "", lifted: false, measure: manyAlive },
   { name: "idle", what: "a broker that nobody asks anything", anchor: "SPIRE 8.3 statements/s, 150 MB in two daemons", lifted: false, measure: idle },
 ];

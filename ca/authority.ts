@@ -4,7 +4,7 @@
 // each authority, so a CRL speaks of one issuer. Signatures are counted by kind, to be held against rows.
 // X509-SVID sections 3.2 and 4; RFC 5280 section 5.1.2.3 (the CRL's issuer); RFC 7638 (key IDs of JWT keys).
 // When authorities come and go is left to rotation.ts; where they are kept, to src/record.
-import { createHash, sign } from "node:crypto";
+import { createHash, createSign, sign } from "node:crypto";
 import type { KeyObject } from "node:crypto";
 import { BrevetError } from "../src/errors.ts";
 import { p256Jwk } from "../src/identity/bundle.ts";
@@ -12,7 +12,7 @@ import type { TrustBundle } from "../src/identity/bundle.ts";
 import { oids, readCertificate } from "../src/identity/certificate.ts";
 import { crlUrl } from "../src/identity/crl.ts";
 import { newSealedKey, publicHalf, resealKey, unsealKey } from "./keys.ts";
-import { distinguishedName, issueCaCertificate, keyIdOf } from "./x509.ts";
+import { distinguishedName, ecdsaWithSha256, issueCaCertificate, keyIdOf } from "./x509.ts";
 import type { RotationAction } from "./rotation.ts";
 export { planRotation } from "./rotation.ts";
 
@@ -47,8 +47,12 @@ export type Signer = {
   /** DER; empty for JWT keys. */
   readonly certificate: Buffer;
   readonly notAfter: Date;
+  /** AlgorithmIdentifier of its signatures on certificates and lists. */
+  readonly algorithm: Buffer;
   /** ES256: DER for certificates and CRLs, 64 raw bytes for JWTs. */
   sign(kind: SignatureKind, bytes: Buffer): Buffer;
+  /** For what is too long to be hashed in one turn: certificates' kind of signature. */
+  signInParts(kind: SignatureKind): { update(part: Buffer): void; sign(): Buffer };
 };
 
 type AuthorityRequest = {
@@ -118,16 +122,30 @@ export function openAuthority(record: AuthorityRecord, kek: Buffer): Signer {
   if (!publicHalf(key).equals(record.publicKey) || idOf(record.use, record.publicKey) !== record.id) throw mismatched(record);
   const fields = record.certificate === null ? null : readCertificate(record.certificate);
   if ((fields === null) !== (record.use === "jwt") || (fields && !fields.publicKey.equals(record.publicKey))) throw mismatched(record);
-  const allowed = permitted[record.use][record.state];
+  const permit = (kind: SignatureKind): void => {
+    if (!permitted[record.use][record.state].includes(kind)) throw new BrevetError("KEY_UNUSABLE", `authority ${record.id} (${record.use}, ${record.state}) signs no ${kind}`);
+  };
   return {
     record,
     name: fields?.subject ?? Buffer.alloc(0),
     keyId: keyIdOf(record.publicKey),
     certificate: record.certificate ?? Buffer.alloc(0),
     notAfter: fields?.notAfter ?? record.notAfter,
+    algorithm: ecdsaWithSha256,
     sign(kind, bytes) {
-      if (!allowed.includes(kind)) throw new BrevetError("KEY_UNUSABLE", `authority ${record.id} (${record.use}, ${record.state}) signs no ${kind}`);
+      permit(kind);
       return signCounted(kind, key, bytes);
+    },
+    signInParts(kind) {
+      permit(kind);
+      const signing = createSign("sha256");
+      return {
+        update: (part) => void signing.update(part),
+        sign: () => {
+          made[kind]++;
+          return signing.sign({ key, dsaEncoding: "der" });
+        },
+      };
     },
   };
 }

@@ -162,7 +162,7 @@ async function startBroker(config: Config, log: Log): Promise<Broker> {
       for (const [what, value] of Object.entries(now)) metrics.gauges.set({ what }, value);
       metrics.feedSequence.set(feed.sequence);
     };
-    const { url: httpUrl, close: closeHttp } = await serveHttp({ config, health, trust, own, issuer, judge: api.judge, metrics, collect, log });
+    const { url: httpUrl, close: closeHttp } = await serveHttp({ config, health, trust, crls, own, issuer, judge: api.judge, metrics, collect, log });
     undo.push(closeHttp);
     log("broker.started", { version, trustDomain: config.trustDomain, http: httpUrl, socket: paths.workload });
     return { config, httpUrl, stop };

@@ -18,7 +18,8 @@ import { liveRevocations, readFeedHead, revocationsSince, revokeServices, revoke
 import { recordServiceSvids, recordTaskSvids } from "../src/record/svids.ts";
 import { getTask, newTicket, openTask } from "../src/record/tasks.ts";
 import type { NewTask } from "../src/record/tasks.ts";
-import { nextCrlNumber } from "../src/record/trust.ts";
+import { nextCrl } from "../src/record/trust.ts";
+import type { NextCrl } from "../src/record/trust.ts";
 import { kek } from "./support/authorities.ts";
 import { Ledger, Line, authorities, newInstance, request } from "./support/ledger.ts";
 
@@ -391,13 +392,60 @@ test("two brokers that start at once on an empty database share one set of autho
   }
 });
 
-test("no two lists of an authority have one number, and numbers only grow", async () => {
-  await ledger.owner.rows(`insert into authorities (id, use, state, public_key, sealed_key, not_before, not_after)
-    values ('ca', 'x509', 'active', '', '', now(), now())`);
-  const stores = [ledger.store, ledger.anotherStore()];
-  const numbers = await Promise.all(Array.from({ length: 20 }, (_, i) => nextCrlNumber(stores[i % 2] ?? ledger.store, "ca")));
-  expect(new Set(numbers).size).toBe(20);
-  expect(await nextCrlNumber(ledger.store, "ca")).toBeGreaterThan(Math.max(...numbers));
+describe("the number of a list", () => {
+  const newAuthority = async (): Promise<string> => {
+    const id = randomUUID();
+    await ledger.owner.rows(`insert into authorities (id, use, state, public_key, sealed_key, not_before, not_after)
+      values ($1, 'x509', 'retired', '', '', now(), now())`, [id]);
+    return id;
+  };
+  const head = async (): Promise<number> => Number((await ledger.owner.one<{ sequence: string }>("select sequence from feed_head")).sequence);
+
+  test("is given out once, grows, and a higher one never covers less, whatever ends meanwhile", async () => {
+    const ca = await newAuthority();
+    const brokers = [ledger.store, ledger.anotherStore()];
+    const ends = (async () => {
+      for (let i = 0; i < 15; i++) await ledger.owner.end((await ledger.held()).task);
+    })();
+    const lists = (await Promise.all(brokers.map(async (store) => {
+      const given: NextCrl[] = [];
+      for (let i = 0; i < 30; i++) {
+        const next = await nextCrl(store, ca, given.at(-1)?.number ?? 0, await head()); // as a broker that has heard of all asks
+        if (next) given.push(next);
+      }
+      expect(given.every(({ number }, i) => i === 0 || number > (given[i - 1]?.number ?? 0))).toBe(true);
+      return given;
+    }))).flat().sort((a, b) => a.number - b.number || a.sequence - b.sequence);
+    await ends;
+    for (const [i, list] of lists.entries()) {
+      const before = lists[i - 1];
+      if (!before) continue;
+      if (before.number === list.number) expect(list).toEqual(before); // joined: the same list
+      expect(list.sequence).toBeGreaterThanOrEqual(before.sequence);
+      expect(list.since.getTime()).toBeGreaterThanOrEqual(before.since.getTime());
+    }
+  });
+
+  test("joins the list of another broker only if that covers what is known here", async () => {
+    const ca = await newAuthority();
+    const first = await nextCrl(ledger.store, ca, 0, await head());
+    expect(await nextCrl(ledger.anotherStore(), ca, 0, await head())).toEqual(first);
+    await ledger.owner.end((await ledger.held()).task);
+    const second = await nextCrl(ledger.anotherStore(), ca, 0, await head());
+    expect([second?.number, second?.sequence]).toEqual([2, await head()]);
+  });
+
+  test("stays above what was published, though the database has forgotten, and covers what expired since the last", async () => {
+    const ca = await newAuthority();
+    expect((await nextCrl(ledger.store, ca, 41, 0))?.number).toBe(42);
+    await ledger.owner.rows("update authorities set crl_at = clock_timestamp() - interval '1 hour' where id = $1", [ca]);
+    const afterAnHour = await nextCrl(ledger.store, ca, 42, 0);
+    expect((afterAnHour?.at.getTime() ?? 0) - (afterAnHour?.since.getTime() ?? 0)).toBeGreaterThan(3_590_000);
+    await ledger.owner.rows("update authorities set crl_at = clock_timestamp() + interval '1 hour' where id = $1", [ca]); // the clock was set back
+    const steppedBack = await nextCrl(ledger.store, ca, 43, 0);
+    expect(steppedBack).toMatchObject({ number: 44, since: new Date((steppedBack?.at.getTime() ?? 0) - 120_000) });
+    expect(await nextCrl(ledger.store, "nobody's", 0, 0)).toBeNull();
+  });
 });
 
 describe("append-only", () => {

@@ -11,6 +11,7 @@ import { pem } from "../identity/pem.ts";
 import type { Issuer } from "../issue/issue.ts";
 import type { OwnCertificate, OwnSvid } from "../issue/own.ts";
 import type { Trust } from "../issue/trust.ts";
+import type { Crls } from "../revoke/crl.ts";
 import type { Log, Metrics } from "../telemetry.ts";
 import { readCertificateFiles, watchCertificateFiles } from "./certificate-file.ts";
 import { sendDocument } from "./document.ts";
@@ -18,12 +19,14 @@ import { listenHttp, newHttpApp } from "./http-app.ts";
 import type { HttpAddress, ServerCertificate } from "./http-app.ts";
 import { serveIntrospection } from "./introspect.ts";
 import type { Judge } from "./judge.ts";
+import { serveLists } from "./lists.ts";
 import { serveOidc } from "./oidc.ts";
 
 export type HttpParts = {
   readonly config: Pick<Config, "publicUrl" | "listen" | "https" | "limits">;
   readonly health: BrokerParts;
   readonly trust: Trust;
+  readonly crls: Crls;
   readonly own: OwnSvid;
   readonly issuer: Pick<Issuer, "isAlive">;
   readonly judge: Judge;
@@ -96,6 +99,7 @@ function addPublicRoutes(app: FastifyInstance, p: HttpParts): void {
   const { publicUrl, limits: { perServiceIntrospectionsPerSecond: mostPerSecond } } = p.config;
   addBundle(app, "/bundle", p);
   serveOidc(app, { trust: p.trust, publicUrl });
+  serveLists(app, { crls: p.crls, publicUrl });
   serveIntrospection(app, { ...p, publicUrl, mostPerSecond });
 }
 

@@ -17,8 +17,29 @@ export const derTag = {
 export function derElement(tag: number, parts: readonly Buffer[]): Buffer {
   let length = 0;
   for (const part of parts) length += part.length;
-  const header = length < 0x80 ? 2 : length < 0x100 ? 3 : length < 0x10000 ? 4 : length < 0x1000000 ? 5 : 6;
+  const header = headerBytes(length);
   const out = Buffer.allocUnsafe(header + length);
+  writeHeader(out, tag, length, header);
+  let at = header;
+  for (const part of parts) {
+    out.set(part, at);
+    at += part.length;
+  }
+  return out;
+}
+
+/** What stands before the content of an element that is put together elsewhere. */
+export function derHeader(tag: number, length: number): Buffer {
+  const out = Buffer.allocUnsafe(headerBytes(length));
+  writeHeader(out, tag, length, out.length);
+  return out;
+}
+
+function headerBytes(length: number): number {
+  return length < 0x80 ? 2 : length < 0x100 ? 3 : length < 0x10000 ? 4 : length < 0x1000000 ? 5 : 6;
+}
+
+function writeHeader(out: Buffer, tag: number, length: number, header: number): void {
   out[0] = tag;
   if (header === 2) {
     out[1] = length;
@@ -26,12 +47,6 @@ export function derElement(tag: number, parts: readonly Buffer[]): Buffer {
     out[1] = 0x80 | (header - 2);
     out.writeUIntBE(length, 2, header - 2);
   }
-  let at = header;
-  for (const part of parts) {
-    out.set(part, at);
-    at += part.length;
-  }
-  return out;
 }
 
 export const derSequence = (parts: readonly Buffer[]): Buffer => derElement(derTag.sequence, parts);

@@ -24,7 +24,7 @@ export type Published = {
   readonly oidcJwks: Buffer;
   /** CA certificates, DER, concatenated. */
   readonly x509: Buffer;
-  /** Every authority that may have signed a certificate still valid, roots included. */
+  /** Every authority that may have signed a certificate still valid or will sign the next, roots included. */
   readonly crlSigners: readonly Signer[];
 };
 
@@ -93,7 +93,7 @@ export class Trust {
       jwks: encodeJwks(bundle),
       oidcJwks: encodeOidcJwks(bundle),
       x509: Buffer.concat(bundle.x509),
-      crlSigners: opened.filter((signer) => signer.record.use !== "jwt" && signer.record.state !== "prepared"),
+      crlSigners: opened.filter((signer) => signer.record.use !== "jwt"),
     };
   }
 

@@ -192,36 +192,41 @@ export async function countLiveSvids(store: Store, tasks: readonly string[]): Pr
   return new Map(rows.map((row) => [row["task"] as string, row["n"] as number]));
 }
 
-export type RevokedCertificate = {
-  readonly id: number; readonly serial: string; readonly authority: string; readonly expiresAt: Date; readonly revokedAt: Date; readonly ended: boolean;
-};
-
-const revokedStatement: Statement = {
-  name: "revoked_certificates",
-  text: `with news as (
-      select r.subject, r.epoch, r.at, case when r.subject like '%/%' then null else r.subject::uuid end as task
-      from revocations r where r.sequence > $1 and r.sequence <= $2)
-    select * from (
-      select s.id, s.serial, s.authority, s.expires_at, n.at, t.state <> 'active' as ended
-        from news n join svids s on s.task = n.task and s.epoch < n.epoch join tasks t on t.id = s.task
-        where s.kind = 'x509' and s.expires_at > $3 and s.id > $4
+/** Rows of three kinds of holder, by the index of each; in the order of what killed them, as a cursor reads them. */
+const deadStatement: Statement = {
+  name: "dead_certificates",
+  text: `declare dead no scroll cursor for
+    select s.id || ' ' || s.serial || ' ' || floor(date_part('epoch', r.at))::bigint || ' ' || ceil(date_part('epoch', s.expires_at))::bigint
+      || ' ' || r.ended || ' ' || s.authority as line
+    from (
+      select v.sequence, v.subject, v.epoch, v.at, t.id as task,
+        case when t.id is null or (t.state in ('closed', 'aborted', 'expired') and t.epoch = v.epoch) then 1 else 0 end as ended
+      from revocations v left join tasks t on t.id = case when v.subject not like '%/%' then v.subject::uuid end
+      where v.sequence > $1 and v.sequence <= $2 and v.until > $3
+    ) r cross join lateral (
+      select s.id, s.serial, s.authority, s.expires_at, s.epoch, s.kind from svids s where s.task = r.task
       union all
-      select s.id, s.serial, s.authority, s.expires_at, n.at, true
-        from news n join svids s on n.subject = 'service/' || s.service and s.epoch < n.epoch
-        where n.task is null and s.service is not null and s.kind = 'x509' and s.expires_at > $3 and s.id > $4) x
-    order by id limit $5`,
+      select s.id, s.serial, s.authority, s.expires_at, s.epoch, s.kind from svids s
+        where s.service = case when r.subject like 'service/%' then substr(r.subject, 9) end
+      union all
+      select s.id, s.serial, s.authority, s.expires_at, s.epoch, s.kind from svids s where s.subject = r.subject
+    ) s where s.epoch < r.epoch and s.kind = 'x509' and s.expires_at >= $3 order by r.sequence`,
 };
+const fetchDeadStatement: Statement = { name: "fetch_dead", text: "fetch 2000 from dead" };
 
 /**
- * Certificates that the revocations after `from`, up to `to`, killed, and that had not expired at `since`:
- * those after the row `afterId`, at most `limit`.
+ * Certificates that the revocations after `after`, up to `to`, killed, and that had not expired at `since`. A line for
+ * each: row, serial, time and expiry in seconds, 1 if its task is over, authority. Pages of a few thousand go to `onPage`.
  */
-export async function revokedCertificates(
-  store: Store, { from, to, since, afterId, limit }: { from: number; to: number; since: Date; afterId: number; limit: number },
-): Promise<RevokedCertificate[]> {
-  const rows = await store.query(revokedStatement, [from, to, since, afterId, limit]);
-  return rows.map((row) => ({
-    id: row["id"] as number, serial: row["serial"] as string, authority: row["authority"] as string, expiresAt: row["expires_at"] as Date,
-    revokedAt: row["at"] as Date, ended: row["ended"] as boolean,
-  }));
+export async function deadCertificates(
+  store: Store, { after, to, since }: { after: number; to: number; since: Date }, onPage: (lines: readonly string[]) => Promise<void>,
+): Promise<void> {
+  await store.transaction(async (tx) => {
+    await tx.query(deadStatement, [after, to, since]);
+    for (;;) {
+      const rows = await tx.query(fetchDeadStatement);
+      if (rows.length === 0) return;
+      await onPage(rows.map((row) => row["line"] as string));
+    }
+  });
 }

@@ -113,11 +113,30 @@ export async function changeAuthorities(
   });
 }
 
-const crlNumberStatement: Statement = {
-  name: "next_crl_number",
-  text: "update authorities set crl_number = crl_number + 1 where id = $1 returning crl_number",
+export type NextCrl = {
+  readonly number: number;
+  /** Of the feed: what revocations up to here killed is on the list, unless it expired before `since`. */
+  readonly sequence: number;
+  readonly at: Date;
+  readonly since: Date;
 };
-export async function nextCrlNumber(store: Store, authority: string): Promise<number> {
-  const [row] = await store.query(crlNumberStatement, [authority]);
-  return row?.["crl_number"] as number;
+
+const nextCrlStatement: Statement = { name: "next_crl", text: "select number, sequence, at, since from next_crl($1, $2, $3)" };
+
+/** The list after `above` that covers the feed up to `sequence` at least; null for an authority that is gone. */
+export async function nextCrl(store: Store, authority: string, above: number, sequence: number): Promise<NextCrl | null> {
+  const [row] = await store.query(nextCrlStatement, [authority, above, sequence]);
+  if (!row) return null;
+  return { number: row["number"] as number, sequence: row["sequence"] as number, at: row["at"] as Date, since: row["since"] as Date };
+}
+
+const crlClockStatement: Statement = {
+  name: "crl_clock",
+  text: "select clock_timestamp() as now, min(crl_at) as oldest from authorities where state <> 'dropped'",
+};
+
+/** Now, and when the authority whose list is the oldest was given it. */
+export async function readCrlClock(store: Store): Promise<{ readonly now: Date; readonly oldest: Date | null }> {
+  const [row] = await store.query(crlClockStatement);
+  return { now: row?.["now"] as Date, oldest: (row?.["oldest"] as Date | null) ?? null };
 }

@@ -1,15 +1,16 @@
 // Which lists can software read that knows no feed?
-// One CRL for each authority, the root's included, since some software wants the whole chain. An entry
-// is encoded once and leaves only after its certificate has expired and one more list has carried it.
-// Numbers come from the database and only grow. Entries are joined in slices, so no list holds up the event loop.
-// RFC 5280 section 5. Encoding and signing are ca/crl.ts's; handing lists out, src/api's.
-import { setImmediate as nextTurn } from "node:timers/promises";
-import { crlReason, encodeCrlEntry, issueCrl } from "../../ca/crl.ts";
+// One CRL for each authority, the root's and those that will sign next included, since some software wants
+// the whole chain. Number, time and what a list covers come from the database, under the authority's lock: a
+// higher number never knows less, after a restart, beside other brokers and when the clock was set back too.
+// An entry leaves only after its certificate has expired and one more list has carried it.
+// RFC 5280 section 5. Entries are kept and joined in a thread (crl-worker.ts), signed here in slices.
+// Encoding is ca/crl.ts's; handing lists out, src/api's.
+import { signCrl } from "../../ca/crl.ts";
 import type { Signer } from "../../ca/authority.ts";
-import { revokedCertificates } from "../record/svids.ts";
-import type { RevokedCertificate } from "../record/svids.ts";
-import { nextCrlNumber, readClock } from "../record/trust.ts";
 import type { Store } from "../record/store.ts";
+import { deadCertificates } from "../record/svids.ts";
+import { nextCrl, readCrlClock } from "../record/trust.ts";
+import { CrlThread } from "./crl-thread.ts";
 
 export type CrlsOptions = {
   readonly store: Store;
@@ -19,28 +20,41 @@ export type CrlsOptions = {
   readonly log: (event: string, fields: Record<string, string | number>) => void;
 };
 
-type Entry = { readonly bytes: Buffer; readonly expiresAt: number };
-export type PublishedCrl = { readonly authority: string; readonly number: number; readonly der: Buffer; readonly nextUpdate: Date; readonly entries: number };
+export type PublishedCrl = {
+  readonly authority: string; readonly number: number; readonly der: Buffer; readonly entries: number;
+  /** When it was made; `thisUpdate` is a minute before, for clocks that are behind. */
+  readonly at: Date; readonly thisUpdate: Date; readonly nextUpdate: Date;
+};
 
-const listSeconds = 300;
-const renewMs = (listSeconds / 2) * 1000;
+const listMs = 300_000;
+const renewMs = listMs / 2;
+const backdateMs = 60_000;
+/** As next_crl has it: an entry stays for so long after its certificate's end. */
+const leewayMs = 120_000;
+/** What is closed together is listed together. */
+const gatherMs = 20;
 const spacingMs = 200;
-const sliceEntries = 2000;
-const pageRevocations = 500;
-const pageCertificates = 2000;
+const longSpacingMs = 1000;
+const longEntries = 10_000;
+const retryMs = 1000;
+const clockStepMs = 1000;
 
 export class Crls {
   readonly #o: CrlsOptions;
-  readonly #entries = new Map<string, Map<string, Entry>>();
+  readonly #published = new Map<string, PublishedCrl>();
+  readonly #listeners = new Set<() => void>();
   /** Authorities with entries that no list has yet. */
   readonly #grown = new Set<string>();
-  #published = new Map<string, PublishedCrl>();
+  #thread: CrlThread | undefined;
+  /** Of the feed: what it killed up to here is in the thread. */
   #read = 0;
+  #clock = 0;
   #timer: NodeJS.Timeout | undefined;
+  #notBefore = 0;
   #building: Promise<void> | undefined;
   #again = false;
+  #failing = false;
   #closed = false;
-  #listeners = new Set<() => void>();
 
   constructor(options: CrlsOptions) {
     this.#o = options;
@@ -51,123 +65,126 @@ export class Crls {
     return [...this.#published.values()];
   }
 
+  /** Calls `listener` after each publication. */
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
-  /** To be called after revocations and rotations: a new list follows within `spacingMs`. */
+  /** To be called after revocations and rotations: a list follows at once, unless there was one just now. */
   changed(): void {
-    if (this.#closed) return;
-    if (this.#building) {
-      this.#again = true;
-      return;
-    }
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => void this.#rebuild(), spacingMs / 4);
+    this.#again = true;
+    if (!this.#building) this.#buildIn(Math.max(gatherMs, this.#notBefore - performance.now()));
   }
 
   /** Publishes first lists; awaited before anything is served. */
   async start(): Promise<void> {
-    await this.#publishAll();
-    this.#renewLater();
+    const first = this.#publishAll();
+    this.#building = first.catch(() => undefined).finally(() => (this.#building = undefined));
+    await first;
+    this.#buildIn(this.#again ? gatherMs : this.#untilRenewal());
   }
 
-  close(): void {
+  async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#timer);
+    await this.#thread?.close();
+    await this.#building;
   }
 
-  #renewLater(): void {
+  #buildIn(ms: number): void {
     clearTimeout(this.#timer);
     if (this.#closed) return;
-    this.#timer = setTimeout(() => void this.#rebuild(), renewMs);
+    this.#timer = setTimeout(() => void this.#build(), ms);
     this.#timer.unref();
   }
 
-  async #rebuild(): Promise<void> {
+  async #build(): Promise<void> {
     this.#building ??= (async () => {
+      this.#again = false;
+      const longest = Math.max(0, ...this.published.map(({ entries }) => entries));
+      this.#notBefore = performance.now() + (longest > longEntries ? longSpacingMs : spacingMs);
+      let next = renewMs;
       try {
         await this.#publishAll();
+        this.#failing = false;
+        next = this.#untilRenewal();
       } catch (error) {
-        this.#again = true;
-        this.#o.log("crl.failed", { message: (error as Error).message });
+        next = retryMs;
+        if (!this.#failing && !this.#closed) this.#o.log("crl.failed", { message: (error as Error).message });
+        this.#failing = true;
       } finally {
         this.#building = undefined;
       }
-      this.#renewLater();
-      if (this.#again && !this.#closed) {
-        this.#again = false;
-        clearTimeout(this.#timer);
-        this.#timer = setTimeout(() => void this.#rebuild(), spacingMs);
-        this.#timer.unref();
-      }
+      this.#buildIn(this.#again ? Math.max(gatherMs, this.#notBefore - performance.now(), this.#failing ? retryMs : 0) : next);
     })();
     await this.#building;
   }
 
-  async #publishAll(): Promise<void> {
-    const now = await readClock(this.#o.store);
-    await this.#readNews(now);
-    const signers = this.#o.signers();
-    for (const signer of signers) await this.#publishOne(signer, now);
-    for (const id of this.#published.keys()) if (!signers.some((signer) => signer.record.id === id)) this.#published.delete(id);
-    for (const listener of this.#listeners) listener();
+  /** Half a life after the oldest was made. */
+  #untilRenewal(): number {
+    return Math.max(retryMs, Math.min(...this.published.map(({ at }) => at.getTime() + renewMs - this.#clock), renewMs));
   }
 
-  /** What the revocations since the last list killed, in pages: neither a long outage nor a rich task holds up the event loop. */
-  async #readNews(now: Date): Promise<void> {
-    const last = this.#o.sequence();
-    const since = new Date(now.getTime() - 2 * listSeconds * 1000);
-    while (this.#read < last) {
-      const to = Math.min(last, this.#read + pageRevocations);
-      for (let afterId = 0; ; ) {
-        const page = await revokedCertificates(this.#o.store, { from: this.#read, to, since, afterId, limit: pageCertificates });
-        for (const news of page) this.#add(news);
-        afterId = page.at(-1)?.id ?? 0;
-        if (page.length < pageCertificates) break;
-      }
-      this.#read = to;
+  async #publishAll(): Promise<void> {
+    const { now, oldest } = await readCrlClock(this.#o.store);
+    const since = new Date(Math.min(now.getTime() - leewayMs, oldest?.getTime() ?? Infinity) - 1000);
+    const thread = await this.#threadFor(now);
+    await this.#readNews(thread, this.#o.sequence(), since);
+    const signers = this.#o.signers();
+    let news = false;
+    for (const signer of signers) {
+      const before = this.#published.get(signer.record.id);
+      if (before && !this.#grown.has(before.authority) && now.getTime() < before.at.getTime() + renewMs) continue;
+      await this.#publishOne(thread, signer, since);
+      news = true;
+    }
+    for (const id of this.#published.keys()) if (!signers.some((signer) => signer.record.id === id)) this.#published.delete(id);
+    if (signers.some((signer) => this.#grown.has(signer.record.id))) this.#again = true; // by what a later list read
+    if (news) for (const listener of this.#listeners) listener();
+  }
+
+  /** What had left the lists by a clock that was set back since belongs on them again: all is read anew. */
+  async #threadFor(now: Date): Promise<CrlThread> {
+    const wentBack = now.getTime() < this.#clock - clockStepMs;
+    this.#clock = now.getTime();
+    if (this.#thread && !this.#thread.over && !wentBack) return this.#thread;
+    await this.#thread?.close();
+    this.#read = 0;
+    return (this.#thread = new CrlThread());
+  }
+
+  async #readNews(thread: CrlThread, to: number, since: Date): Promise<void> {
+    if (to <= this.#read) return;
+    let entered = Promise.resolve();
+    const enter = async (lines: readonly string[]): Promise<void> => {
+      for (const authority of (await thread.enter(lines)).grown) this.#grown.add(authority);
+    };
+    await deadCertificates(this.#o.store, { after: this.#read, to, since }, async (lines) => {
+      await entered; // one page is read while the one before is encoded
+      entered = enter(lines);
+      entered.catch(() => undefined); // heard of at the next page or at the end
+    });
+    await entered;
+    this.#read = to;
+  }
+
+  async #publishOne(thread: CrlThread, signer: Signer, since: Date): Promise<void> {
+    const authority = signer.record.id;
+    const next = await nextCrl(this.#o.store, authority, this.#published.get(authority)?.number ?? 0, this.#read);
+    if (!next) return;
+    await this.#readNews(thread, next.sequence, since);
+    this.#grown.delete(authority);
+    try {
+      const { number, at } = next;
+      const [thisUpdate, nextUpdate] = [new Date(at.getTime() - backdateMs), new Date(at.getTime() + listMs)];
+      const { name, keyId, algorithm } = signer;
+      const made = await thread.make({ authority, name, keyId, algorithm, number: BigInt(number), thisUpdate, nextUpdate, since: next.since.getTime() / 1000 });
+      const der = await signCrl(signer, made.list);
+      this.#published.set(authority, { authority, number, der, entries: made.entries, at, thisUpdate, nextUpdate });
+    } catch (error) {
+      this.#grown.add(authority);
+      throw error;
     }
   }
-
-  #add(news: RevokedCertificate): void {
-    let entries = this.#entries.get(news.authority);
-    if (!entries) this.#entries.set(news.authority, (entries = new Map()));
-    if (entries.has(news.serial)) return;
-    const reason = news.ended ? crlReason.cessationOfOperation : crlReason.superseded;
-    entries.set(news.serial, { bytes: encodeCrlEntry(Buffer.from(news.serial, "hex"), news.revokedAt, reason), expiresAt: news.expiresAt.getTime() });
-    this.#grown.add(news.authority);
-  }
-
-  async #publishOne(signer: Signer, now: Date): Promise<void> {
-    const authority = signer.record.id;
-    const entries = this.#entries.get(authority) ?? new Map<string, Entry>();
-    const before = this.#published.get(authority);
-    // expired before the list before the last one: it has been on a list issued after its end
-    const gone = now.getTime() - 2 * listSeconds * 1000;
-    for (const [serial, entry] of entries) if (entry.expiresAt < gone) entries.delete(serial);
-    const freshFor = before ? before.nextUpdate.getTime() - now.getTime() : 0;
-    if (before && !this.#grown.delete(authority) && freshFor > (listSeconds * 1000) / 2 + 1000) return;
-    this.#grown.delete(authority);
-    const number = await nextCrlNumber(this.#o.store, authority);
-    const nextUpdate = new Date(now.getTime() + listSeconds * 1000);
-    const der = issueCrl({ signer, number: BigInt(number), thisUpdate: now, nextUpdate, entries: await joined(entries.values()) });
-    this.#published.set(authority, { authority, number, der, nextUpdate, entries: entries.size });
-  }
-}
-
-/** Encoded entries one after the other, a few thousand in a piece, with a turn of the event loop between the pieces. */
-async function joined(entries: Iterable<Entry>): Promise<Buffer[]> {
-  const pieces: Buffer[] = [];
-  let piece: Buffer[] = [];
-  for (const entry of entries) {
-    piece.push(entry.bytes);
-    if (piece.length < sliceEntries) continue;
-    pieces.push(Buffer.concat(piece));
-    piece = [];
-    await nextTurn();
-  }
-  pieces.push(Buffer.concat(piece));
-  return pieces.filter((bytes) => bytes.length > 0);
 }
