@@ -6,21 +6,17 @@ import { createPublicKey, verify } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { moveAuthority, openAuthority, signaturesMade } from "../ca/authority.ts";
-import type { Signer } from "../ca/authority.ts";
-import { crlReason, encodeCrlEntry, prepareCrl, signCrl } from "../ca/crl.ts";
-import type { CrlRequest } from "../ca/crl.ts";
+import { crlReason, encodeCrlEntry } from "../ca/crl.ts";
 import { issueX509, newSerial } from "../ca/x509.ts";
 import { readCrl } from "../src/identity/crl.ts";
 import { derBitString, derBoolean, derContext, derElement, derInteger, derOctetString, derOid, derSequence, derTime, readDer } from "../src/identity/der.ts";
-import { kek, newAuthorities, openssl, pem } from "./support/authorities.ts";
+import { issueCrl as signed, kek, newAuthorities, openssl, pem } from "./support/authorities.ts";
+import type { ListRequest } from "./support/authorities.ts";
 
 const { root, x509 } = newAuthorities();
 const now = Math.floor(Date.now() / 1000) * 1000;
-type About = Partial<Omit<CrlRequest, "entries">> & { readonly signer?: Signer; readonly entries?: readonly Buffer[] };
-async function issueCrl({ signer = x509, entries = [], ...about }: About = {}): Promise<Buffer> {
-  const times = { thisUpdate: new Date(now), nextUpdate: new Date(now + 60_000) };
-  return await signCrl(signer, prepareCrl({ issuer: signer, number: 7n, ...times, ...about, entries: Buffer.concat(entries) }));
-}
+const issueCrl = (about: Partial<ListRequest> = {}): Promise<Buffer> =>
+  signed({ signer: x509, number: 7n, thisUpdate: new Date(now), nextUpdate: new Date(now + 60_000), ...about });
 const dead = newSerial();
 const entry = encodeCrlEntry(dead, new Date(now - 1_000), crlReason.cessationOfOperation);
 

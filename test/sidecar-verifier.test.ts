@@ -11,7 +11,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { issueCrl } from "../ca/crl.ts";
 import { Folder } from "../src/cli/sidecar-folder.ts";
 import type { KeptFile } from "../src/cli/sidecar-folder.ts";
 import { Hook } from "../src/cli/sidecar-hook.ts";
@@ -19,7 +18,7 @@ import { Keeper } from "../src/cli/sidecar-keeper.ts";
 import { jwtFileName } from "../src/cli/sidecar-identity.ts";
 import { readCrl } from "../src/identity/crl.ts";
 import { ownUid } from "./support/agent.ts";
-import { newAuthorities, openssl, pem } from "./support/authorities.ts";
+import { issueCrl, newAuthorities, openssl, pem } from "./support/authorities.ts";
 import { Sidecar, readGeneration } from "./support/sidecar.ts";
 import { kill, start } from "./support/spawn.ts";
 import { World, defaultCatalog } from "./support/world.ts";
@@ -277,22 +276,23 @@ process.on("SIGTERM", () => { console.log(JSON.stringify({ reads, mixed })); pro
 `;
 
 describe("the keeper", () => {
-  test("says when lists are too old or the broker is away, deletes nothing then, and takes no older list", () => {
+  test("says when lists are too old or the broker is away, deletes nothing then, and takes no older list", async () => {
     vi.useFakeTimers();
     try {
       const { root, x509 } = newAuthorities();
-      const list = (number: bigint, seconds: number): Buffer =>
-        issueCrl({ signer: x509, number, thisUpdate: new Date(), nextUpdate: new Date(Date.now() + seconds * 1000), entries: [] });
+      const list = (number: bigint, seconds: number): Promise<Buffer> =>
+        issueCrl({ signer: x509, number, thisUpdate: new Date(), nextUpdate: new Date(Date.now() + seconds * 1000) });
       const path = newFolder();
       const folder = new Folder(path, everyone);
       const keeper = new Keeper({ folder, hook: new Hook(undefined, path, () => {}), log: () => {}, onWritten: () => {}, onFailed: (error) => { throw error; } });
       const bundle = (crl: Buffer): Parameters<Keeper["trust"]>[0] => ({ trustDomain: "example.org", spiffe: Buffer.alloc(0), jwks: Buffer.alloc(0), x509: root.certificate, crls: [crl], sequence: 1 });
       expect(keeper.problems).toEqual(["files: none yet"]);
       keeper.identity(null);
-      keeper.trust(bundle(list(5n, 300)));
+      keeper.trust(bundle(await list(5n, 300)));
       keeper.brokerIsHere();
       expect(keeper.problems).toEqual([]);
-      expect(() => keeper.trust(bundle(list(4n, 300)))).toThrow("went back from 5 to 4");
+      const older = await list(4n, 300);
+      expect(() => keeper.trust(bundle(older))).toThrow("went back from 5 to 4");
       keeper.brokerIsAway(undefined);
       vi.advanceTimersByTime(31_000);
       expect(keeper.problems).toEqual(["broker: away for 31 s"]);
@@ -301,7 +301,7 @@ describe("the keeper", () => {
       expect(keeper.problems).toEqual([expect.stringMatching(/^lists: past their nextUpdate, /)]);
       expect(existsSync(join(path, ".ready"))).toBe(false);
       expect([...readGeneration(path).keys()].sort()).toEqual(["bundle.pem", "crl.pem"]);
-      keeper.trust(bundle(list(6n, 300)));
+      keeper.trust(bundle(await list(6n, 300)));
       expect(keeper.problems).toEqual([]);
       keeper.close();
       folder.close();

@@ -9,6 +9,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createAuthority, openAuthority } from "../../ca/authority.ts";
 import type { AuthorityRecord, Signer } from "../../ca/authority.ts";
+import { prepareCrl, signCrl } from "../../ca/crl.ts";
+import type { CrlRequest } from "../../ca/crl.ts";
 
 export const trustDomain = "example.org";
 export const kek = randomBytes(32);
@@ -22,6 +24,13 @@ export function newAuthorities(now = new Date()): Authorities {
   const root = open(createAuthority({ ...request, use: "root", lifetimeSeconds: 365 * daySeconds }, "active"));
   const x509 = open(createAuthority({ ...request, use: "x509", parent: { record: root.record, signer: root } }, "active"));
   return { root, x509, jwt: open(createAuthority({ ...request, use: "jwt" }, "active")) };
+}
+
+export type ListRequest = Omit<CrlRequest, "issuer" | "entries"> & { readonly signer: Signer; readonly entries?: readonly Buffer[] };
+
+/** Joined and signed in one place. */
+export async function issueCrl({ signer, entries = [], ...about }: ListRequest): Promise<Buffer> {
+  return await signCrl(signer, prepareCrl({ ...about, issuer: signer, entries: Buffer.concat(entries) }));
 }
 
 export function pem(label: string, der: Buffer): string {
