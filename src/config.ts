@@ -95,7 +95,7 @@ const schema = section({
     perServiceIntrospectionsPerSecond: count(0, 1_000_000).default(1_000).describe("Questions to /introspect that one service may ask in a second; 0: no limit."),
     maxConnections: count(1, 1_000_000).default(16_384).describe("Connections on one socket in all."),
     maxStreamsPerConnection: count(1, 65_536).default(256).describe("Streams open at once on one connection."),
-    messageBytes: count(1_024, 4_194_304).default(65_536).describe("The largest message that a caller may send on the workload socket."),
+    messageBytes: count(1_024, 4_194_304).default(262_144).describe("The largest message that a caller may send on the workload socket; Envoy's hold 64 KiB about itself."),
     metadataBytes: count(1_024, 65_536).default(8_192).describe("The largest metadata of one call."),
     connectionIdle: duration(1, day).prefault("10m").describe("A connection without any call is closed after this."),
   }).prefault({}),

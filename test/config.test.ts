@@ -84,7 +84,7 @@ describe("sources", () => {
     const file = written("waitForTask: 1s\nlog: { level: debug }\nlimits: { maxConnections: 7 }\n");
     const env = { BREVET_LOG_LEVEL: "warn", BREVET_LIMITS_MAX_CONNECTIONS: "8", BREVET_ADMIN_UIDS: "1, 2", BREVET_TASK_ID: "x", BREVET_TEST_ANYTHING: "x", OTHER: "x" };
     const config = load({ file, env, flags: { "limits.maxConnections": "9" } });
-    expect([config.waitForTask, config.log.level, config.limits.maxConnections, config.admin.uids, config.limits.messageBytes]).toEqual([1, "warn", 9, [1, 2], 65_536]);
+    expect([config.waitForTask, config.log.level, config.limits.maxConnections, config.admin.uids, config.limits.messageBytes]).toEqual([1, "warn", 9, [1, 2], 262_144]);
   });
 
   test("zero means no limit, where it may be said", () => {

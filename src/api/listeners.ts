@@ -28,6 +28,7 @@ import { Access } from "./access.ts";
 import { catalogHandlers, logHandlers, revocationHandlers } from "./admin.ts";
 import { agentHandlers } from "./agent.ts";
 import { checkHandlers } from "./envoy-check.ts";
+import { secretHandlers } from "./envoy-secrets.ts";
 import { Explainer } from "./explain.ts";
 import { feedHandlers } from "./feed.ts";
 import { trustHandlers } from "./info.ts";
@@ -100,14 +101,16 @@ export function createApi(p: ApiParts): Api {
   workload.addService(services.workload, workloadHandlers(workload, { ...p, trustDomain, validate, onServicesChanged: p.onServices }));
   workload.addService(services.agent, agentHandlers(workload, { ...p, trustDomain, access }));
   workload.addService(envoyServices.authorization, checkHandlers(workload, { ...p, judge }));
+  workload.addService(envoyServices.secrets, secretHandlers(workload, { ...p, trustDomain, onServicesChanged: p.onServices }));
 
   const adminParts = { ...p, trustDomain, access, explain: new Explainer({ store, catalog, claims, hash: p.hash }) };
   admin.addService(services.revocations, revocationHandlers(admin, adminParts));
   admin.addService(services.catalog, catalogHandlers(admin, adminParts));
   admin.addService(services.log, logHandlers(admin, adminParts));
   addHealth([workload, admin], p.health);
+  const envoy = ["envoy.service.auth.v3.Authorization", "envoy.service.secret.v3.SecretDiscoveryService"];
   const both = ["brevet.v1.Tasks", "brevet.v1.Feed", "brevet.v1.Trust"];
-  addReflection(workload.guarded, [...both, "SpiffeWorkloadAPI", "brevet.v1.Agent", "envoy.service.auth.v3.Authorization"]);
+  addReflection(workload.guarded, [...both, "SpiffeWorkloadAPI", "brevet.v1.Agent", ...envoy]);
   addReflection(admin.guarded, [...both, "brevet.v1.Revocations", "brevet.v1.Catalog", "brevet.v1.Log"]);
   return { workload, admin, limits, judge, close: () => refusals.close() };
 }

@@ -30,6 +30,7 @@ const table: Readonly<Record<string, Readonly<Record<string, readonly Role[]>>>>
     FetchX509Bundles: ["process", ...networkRoles], FetchJWTBundles: ["process", ...networkRoles],
   },
   "envoy.service.auth.v3.Authorization": { Check: ["process", "service"] },
+  "envoy.service.secret.v3.SecretDiscoveryService": { StreamSecrets: ["process"], FetchSecrets: ["process"], DeltaSecrets: ["process"] },
   "grpc.health.v1.Health": { Check: everybody, Watch: everybody, List: everybody },
   "grpc.reflection.v1.ServerReflection": { ServerReflectionInfo: everybody },
   "grpc.reflection.v1alpha.ServerReflection": { ServerReflectionInfo: everybody },

@@ -65,24 +65,28 @@ const ranges: Readonly<Partial<Record<Kind, readonly [bigint, bigint]>>> = {
 const mostViolations = 32;
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** `around`: the messages that it is nested in, the innermost first; `siblings`: its package, with a dot. */
-function shapeOf(type: Descriptor, around: readonly Descriptor[], siblings: string): Shape {
+/** `around`: the messages that it is nested in, the innermost first; `home`: its package, with a dot. */
+function shapeOf(type: Descriptor, around: readonly Descriptor[], home: string): Shape {
   const scopes = [type, ...around];
   const fields = type.field.map((field): [number, Field] => {
     const kind = kinds[field.type];
     if (kind === undefined) throw new TypeError(`proto: ${field.name}: a request can't hold ${field.type} yet`);
     const name = field.name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-    const shape = kind === "message" ? shapeOf(messageOf(field.typeName, scopes, siblings), scopes, siblings) : null;
+    const shape = kind === "message" ? shapeOfNamed(field.typeName, scopes, home) : null;
     return [field.number, { name, kind, repeated: field.label === "LABEL_REPEATED", shape }];
   });
   return { map: type.options?.mapEntry ?? false, fields: new Map(fields) };
 }
 
-function messageOf(name: string, scopes: readonly Descriptor[], siblings: string): Descriptor {
-  const found = scopes.flatMap((scope) => scope.nestedType).find((nested) => nested.name === name)
-    ?? packageDefinition[name]?.type ?? packageDefinition[siblings + name]?.type;
-  if (found === undefined) throw new TypeError(`proto: ${name} is not defined`);
-  return found as Descriptor;
+/** A name counts from the innermost scope outwards: messages around it, then its package, then those that hold that. */
+function shapeOfNamed(name: string, scopes: readonly Descriptor[], home: string): Shape {
+  const nested = scopes.flatMap((scope) => scope.nestedType).find((found) => found.name === name);
+  if (nested) return shapeOf(nested, scopes, home);
+  for (let prefix = home; ; prefix = prefix.replace(/[^.]*\.$/, "")) {
+    const found = packageDefinition[prefix + name]?.type;
+    if (found) return shapeOf(found as Descriptor, [], (prefix + name).replace(/[^.]*$/, ""));
+    if (prefix === "") throw new TypeError(`proto: ${name} is not defined`);
+  }
 }
 
 /** Reports what is wrong; stops where the bytes can't be followed any further. */
