@@ -25,6 +25,7 @@ import { Issuer } from "./issue/issue.ts";
 import { loadKeyEncryptionKey } from "./issue/kek.ts";
 import { OwnSvid } from "./issue/own.ts";
 import { Trust } from "./issue/trust.ts";
+import { Federation } from "./federation/federation.ts";
 import { ExitWatch, setNotDumpable } from "./kernel.ts";
 import { readRegistered } from "./record/catalog.ts";
 import { readTrust } from "./record/trust.ts";
@@ -97,6 +98,10 @@ async function startBroker(config: Config, log: Log): Promise<Broker> {
     });
     await trust.refresh();
     health.set("authorities", true);
+
+    const federation = new Federation({ store, domains: config.federation, changed: (bundles) => trust.setFederated(bundles), log });
+    undo.push(() => federation.close());
+    await federation.start();
 
     const catalog = new LiveCatalog();
     const changes = new Changes();

@@ -12,7 +12,7 @@ import * as z from "zod";
 import { absolutePath, envName, fillSections, flagName, leavesOf, override, textsFromEnv, textsFromFlags } from "./config-layers.ts";
 import { BrevetError } from "./errors.ts";
 import type { Violation } from "./errors.ts";
-import { isTaskId, parseTrustDomain } from "./identity/id.ts";
+import { isTaskId, parseSpiffeId, parseTrustDomain } from "./identity/id.ts";
 import { check, duration, formatPath, listOf, section, text } from "./identity/schema.ts";
 import { readYaml } from "./identity/yaml.ts";
 import type { Path, YamlFile } from "./identity/yaml.ts";
@@ -34,6 +34,23 @@ const trustDomain = z.string().transform((name, context) => {
 
 const databaseUrl = text(2_048).refine(isPostgresUrl, { error: "must be postgres://user@host:port/database" })
   .refine((url) => !isPostgresUrl(url) || !hasPassword(url), { error: "must not carry a password: put it into a file of its own and name that in database.passwordFile" });
+
+const bundleEndpoint = text(2_048).refine(isBundleEndpoint, { error: "must be an https:// address without user, password and fragment" });
+
+const spiffeId = text(2_048).refine(isWorkloadId, { error: "must be a workload's SPIFFE ID such as spiffe://example.org/spire/server" });
+
+/** SPIFFE Federation section 5.1: nothing of it is ever inferred. */
+const federatedDomain = section({
+  trustDomain,
+  /** Its bundle document; with an endpoint the first one, which `https_spiffe` begins with. */
+  bundleFile: absolutePath.optional(),
+  endpoint: bundleEndpoint.optional(),
+  profile: z.enum(["https_web", "https_spiffe"]).optional(),
+  /** Who the endpoint must be, by `https_spiffe`. */
+  endpointSpiffeId: spiffeId.optional(),
+  /** PEM certificates that vouch for the endpoint by `https_web`, instead of the web's. */
+  caFile: absolutePath.optional(),
+});
 
 /** `host:port` in the file; null for `off`. */
 const httpAddress = z.string().transform((written, context): { readonly host: string; readonly port: number } | null => {
@@ -79,6 +96,8 @@ const schema = section({
   }).prefault({}),
   publicUrl: publicUrl.optional().describe(
     "https://… under which others reach this broker's HTTP documents: the issuer of its JWT-SVIDs (`iss`) and of OpenID Connect discovery. Choose it once. Without it there is no discovery, and `iss` is the trust domain. Certificates name the CRL of their authority under it."),
+  federation: listOf(federatedDomain, 100).default([]).describe(
+    "Other trust domains whose bundles are handed out beside our own: trustDomain, and bundleFile or endpoint and profile (docs/federation.md). In the file only."),
   admin: section({
     uids: listOf(count(0, 0xff_ff_ff_fe), 1_000).default([]).describe(
       "User IDs that may use the admin socket, besides root and the broker's own."),
@@ -223,12 +242,43 @@ function contradictions(config: Config): Violation[] {
       found.push({ field: `https.${key}`, description: "is missing: listen.https needs a certificate and its key" });
     }
   }
+  found.push(...config.federation.flatMap((domain, i) => wrongInDomain(config, domain).map((description) => ({ field: `federation[${i}]`, description }))));
   for (const key of ["passwordFile", "caFile"] as const) {
     if (config.database[key] !== undefined && config.database.url === undefined) {
       found.push({ field: `database.${key}`, description: "means nothing without database.url" });
     }
   }
   return found;
+}
+
+function wrongInDomain({ trustDomain: own, federation }: Config, domain: Config["federation"][number]): string[] {
+  const { trustDomain: name, bundleFile, endpoint, profile, endpointSpiffeId, caFile } = domain;
+  const issuer = endpointSpiffeId && parseSpiffeId(endpointSpiffeId).trustDomain;
+  const rules: [boolean, string][] = [
+    [name === own, `${name} is this broker's own trust domain`],
+    [federation.find((other) => other.trustDomain === name) !== domain, `${name} stands twice`],
+    [bundleFile === undefined && endpoint === undefined, "needs a bundleFile, or an endpoint and its profile"],
+    [(endpoint === undefined) !== (profile === undefined), "endpoint and profile need each other"],
+    [(profile === "https_spiffe") !== (endpointSpiffeId !== undefined), "endpointSpiffeId and the profile https_spiffe need each other"],
+    [profile === "https_spiffe" && issuer === name && bundleFile === undefined, "an endpoint that proves itself by the bundle it serves needs the first one as bundleFile"],
+    [issuer !== undefined && !federation.some((other) => other.trustDomain === issuer), `the trust domain of ${endpointSpiffeId} is not among federation`],
+    [caFile !== undefined && profile !== "https_web", "caFile is for the profile https_web"],
+  ];
+  return rules.filter(([broken]) => broken).map(([, what]) => what);
+}
+
+function isBundleEndpoint(written: string): boolean {
+  if (!URL.canParse(written)) return false;
+  const { protocol, username, password, hash } = new URL(written);
+  return protocol === "https:" && username === "" && password === "" && hash === "";
+}
+
+function isWorkloadId(written: string): boolean {
+  try {
+    return parseSpiffeId(written).path !== "";
+  } catch {
+    return false;
+  }
 }
 
 function isPublicUrl(written: string): boolean {

@@ -285,7 +285,7 @@ describe("the keeper", () => {
       const path = newFolder();
       const folder = new Folder(path, everyone);
       const keeper = new Keeper({ folder, hook: new Hook(undefined, path, () => {}), log: () => {}, onWritten: () => {}, onFailed: (error) => { throw error; } });
-      const bundle = (crl: Buffer): Parameters<Keeper["trust"]>[0] => ({ trustDomain: "example.org", spiffe: Buffer.alloc(0), jwks: Buffer.alloc(0), x509: root.certificate, crls: [crl], sequence: 1 });
+      const bundle = (crl: Buffer): Parameters<Keeper["trust"]>[0] => ({ trustDomain: "example.org", spiffe: Buffer.alloc(0), jwks: Buffer.alloc(0), x509: root.certificate, crls: [crl], sequence: 1, federated: {} });
       expect(keeper.problems).toEqual(["files: none yet"]);
       keeper.identity(null);
       keeper.trust(bundle(await list(5n, 300)));

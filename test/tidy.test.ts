@@ -22,6 +22,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   "src/claim": ["src/claim", "src/attest", "src/authorize", "src/record", "src/identity", "src/errors.ts", "src/kernel.ts"],
   "src/issue": ["src/issue", "ca", "src/authorize", "src/record", "src/identity", "src/errors.ts"],
   "src/revoke": ["src/revoke", "ca", "src/record", "src/identity", "src/errors.ts", "src/proto.ts"],
+  "src/federation": ["src/federation", "src/verify", "src/record", "src/identity", "src/errors.ts"],
   "src/client": ["src/client", "src/identity", "src/errors.ts", "src/proto.ts", "src/generated"],
   "src/verify": ["src/verify", "src/client", "src/identity", "src/errors.ts", "src/proto.ts", "src/generated"],
   "src/testing": ["src/testing", "ca", "src/identity", "src/api/status.ts", "src/errors.ts", "src/proto.ts", "src/generated"],

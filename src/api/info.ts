@@ -28,7 +28,7 @@ export type InfoParts = {
 export function trustHandlers(server: ApiServer, p: InfoParts): TrustHandlers {
   const bundleNow = (): Bundle => {
     const { bundle, spiffe, jwks, x509 } = p.trust.published;
-    return { trustDomain: p.trustDomain, spiffe, jwks, x509, crls: p.crls.published.map((crl) => crl.der), sequence: bundle.sequence };
+    return { trustDomain: p.trustDomain, spiffe, jwks, x509, crls: p.crls.published.map((crl) => crl.der), sequence: bundle.sequence, federated: p.trust.federated.documents };
   };
   const encoded = encodedOnce(p, bundleNow);
   return {

@@ -47,7 +47,7 @@ export function workloadHandlers(server: ApiServer, parts: WorkloadParts): Spiff
     FetchX509Bundles: server.stream("FetchX509Bundles", async (_request: object, call, stream) => {
       await followBundle(parts, call, true, () => stream.write({
         crl: smallCrls(parts.crls),
-        bundles: { [`spiffe://${parts.trustDomain}`]: trust.published.x509 },
+        bundles: { ...trust.federated.x509, [`spiffe://${parts.trustDomain}`]: trust.published.x509 },
       }));
     }),
 
@@ -63,7 +63,9 @@ export function workloadHandlers(server: ApiServer, parts: WorkloadParts): Spiff
     }),
 
     FetchJWTBundles: server.stream("FetchJWTBundles", async (_request: object, call, stream) => {
-      await followBundle(parts, call, false, () => stream.write({ bundles: { [`spiffe://${parts.trustDomain}`]: trust.published.jwks } }));
+      await followBundle(parts, call, false, () => stream.write({
+        bundles: { ...trust.federated.jwt, [`spiffe://${parts.trustDomain}`]: trust.published.jwks },
+      }));
     }),
 
     ValidateJWTSVID: server.unary("ValidateJWTSVID", (request: { audience: string; svid: string }) => {
@@ -134,6 +136,7 @@ async function followX509(parts: WorkloadParts, call: Call, holding: Holding, st
     stream.write({
       svids: svids.map((svid) => ({ spiffeId: svid.spiffeId, x509Svid: svid.chain, x509SvidKey: svid.key, bundle, hint: svid.hint })),
       crl: smallCrls(parts.crls),
+      federatedBundles: parts.trust.federated.x509,
     });
   });
   const offTrust = parts.trust.onChange(() => held.again());

@@ -28,6 +28,14 @@ export type Published = {
   readonly crlSigners: readonly Signer[];
 };
 
+/** Of other trust domains, by their SPIFFE IDs; what has no key of a kind is not named there. */
+export type Federated = {
+  readonly x509: Readonly<Record<string, Buffer>>;
+  readonly jwt: Readonly<Record<string, Buffer>>;
+  /** SPIFFE bundle documents, as their publishers wrote them, by trust domain. */
+  readonly documents: Readonly<Record<string, Buffer>>;
+};
+
 export type TrustOptions = {
   readonly policy?: RotationPolicy;
   /** New signing authorities name their root's list under it. */
@@ -44,6 +52,7 @@ export class Trust {
   readonly #listeners = new Set<() => void>();
   #signers: Signers | undefined;
   #published: Published | undefined;
+  #federated: Federated = { x509: {}, jwt: {}, documents: {} };
 
   constructor(store: Store, trustDomain: string, kek: Buffer, options: TrustOptions = {}) {
     this.#store = store;
@@ -62,7 +71,23 @@ export class Trust {
     return this.#published;
   }
 
-  /** Calls `listener` after each change of the bundle. */
+  /** What other trust domains publish: handed out beside our own, never put together with it. */
+  get federated(): Federated {
+    return this.#federated;
+  }
+
+  setFederated(bundles: ReadonlyMap<string, { readonly document: Buffer; readonly bundle: TrustBundle }>): void {
+    const named = (read: (bundle: TrustBundle) => Buffer, has: (bundle: TrustBundle) => boolean): Record<string, Buffer> =>
+      Object.fromEntries([...bundles].filter(([, { bundle }]) => has(bundle)).map(([name, { bundle }]) => [`spiffe://${name}`, read(bundle)]));
+    this.#federated = {
+      x509: named(({ x509 }) => Buffer.concat(x509), ({ x509 }) => x509.length > 0),
+      jwt: named(encodeJwks, ({ jwt }) => jwt.length > 0),
+      documents: Object.fromEntries([...bundles].map(([name, { document }]) => [name, document])),
+    };
+    for (const listener of this.#listeners) listener();
+  }
+
+  /** Calls `listener` after each change of a bundle, our own or another's. */
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);

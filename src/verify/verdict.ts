@@ -6,18 +6,18 @@
 // verifier.ts's, and where the broker judges by its own view, src/api/judge.ts's.
 import { BrevetError, asBrevetError } from "../errors.ts";
 import type { ErrorCode } from "../errors.ts";
-import { isTaskId, parseBrevetId } from "../identity/id.ts";
+import { isTaskId, parseBrevetId, parseSpiffeId } from "../identity/id.ts";
 import type { TaskBinding } from "../identity/task.ts";
 import type { Authorizer } from "./authorize.ts";
 
 export type Accepted = {
   readonly accepted: true;
   readonly spiffeId: string;
-  /** The agent's name in the catalog; null for a service. */
+  /** The agent's name in the catalog; null for a service, and for whoever is of another trust domain. */
   readonly agent: string | null;
-  /** The service's name in the catalog; null for an agent. */
+  /** The service's name in the catalog; null for an agent, and for whoever is of another trust domain. */
   readonly service: string | null;
-  /** The task's ID; of a service `service/<name>`. */
+  /** The task's ID; of a service `service/<name>`; empty for whoever is of another trust domain. */
   readonly task: string;
   /** The SVID's: the task's at least, as far as the feed knows. */
   readonly epoch: number;
@@ -58,14 +58,18 @@ export type Rules = {
   readonly authorize?: Authorizer | undefined;
   /** Throws if the task's epoch is above the SVID's, or that can't be known. */
   readonly mustBeAlive: (caller: Accepted) => void;
+  /** Other trust domains, of whose callers `authorize` alone decides: there is no task to go by. */
+  readonly foreign?: readonly string[];
 };
 
 /** Whatever goes wrong in it, the answer is a refusal. */
-export function judge(verify: () => Genuine, { accept, authorize, mustBeAlive }: Rules): Verdict {
+export function judge(verify: () => Genuine, { accept, authorize, mustBeAlive, foreign = [] }: Rules): Verdict {
   let svid: Genuine | undefined;
   try {
     svid = verify();
-    const caller = identify(svid, accept);
+    const isForeign = foreign.includes(parseSpiffeId(svid.spiffeId).trustDomain);
+    const caller = isForeign ? identifyForeign(svid) : identify(svid, accept);
+    if (isForeign && authorize === undefined) throw new BrevetError("VERIFY_NOT_AUTHORIZED", "a caller of another trust domain needs an authorizer that names it");
     mustBeAlive(caller);
     const answer = authorize?.(caller) ?? true;
     if (answer !== true) throw new BrevetError("VERIFY_NOT_AUTHORIZED", answer);
@@ -102,6 +106,13 @@ export function identify(svid: Genuine, accept: readonly Kind[]): Accepted {
     ...(svid.audience && { audience: svid.audience }),
     ...(binding.onBehalfOf !== undefined && { onBehalfOf: binding.onBehalfOf }),
     expiresAt: svid.expiresAt,
+  };
+}
+
+/** What another domain's ID and claims mean, we do not know: nothing but the ID is told. */
+function identifyForeign({ spiffeId, audience, expiresAt }: Genuine): Accepted {
+  return {
+    accepted: true, spiffeId, agent: null, service: null, task: "", epoch: 0, instance: "", context: "", ...(audience && { audience }), expiresAt,
   };
 }
 

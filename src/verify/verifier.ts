@@ -6,7 +6,9 @@
 // The parts are x509.ts, jwt.ts, feed.ts, bundles.ts; connections live.ts and tls.ts.
 import { createHash } from "node:crypto";
 import { basename } from "node:path";
+import { once } from "node:events";
 import type { Duplex } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
 import { BrevetError, invalid } from "../errors.ts";
 import { connect } from "../client/connect.ts";
 import type { Connection } from "../client/connect.ts";
@@ -37,8 +39,13 @@ export type VerifierOptions = {
   readonly accept?: readonly Kind[];
   /** What people who revoke see it called, at most 64 characters. Default: the program's name. */
   readonly name?: string;
-  /** Whose SVIDs. Default: the broker's own, as long as it hands out one bundle only. */
+  /** Whose SVIDs. Default: the broker's own. */
   readonly trustDomain?: string;
+  /**
+   * Others whose SVIDs are looked at too, by the bundles that the broker hands out. No task stands behind them and
+   * no revocation is heard of: whether such a caller comes in is `authorize`'s decision alone, by `spiffeId`.
+   */
+  readonly trustDomains?: readonly string[];
 };
 
 export type CheckOptions = {
@@ -48,6 +55,7 @@ export type CheckOptions = {
 };
 
 const mostSeen = 10_000;
+const askAgainMs = 1_000;
 
 /** Judges SVIDs for one service. Runs until `close()`; may be made before the broker is up. */
 export class Verifier {
@@ -62,6 +70,8 @@ export class Verifier {
   readonly #stopped: Promise<unknown>;
   /** Digests of SVIDs accepted while the view was fresh, the oldest first. */
   readonly #seen = new Set<string>();
+  /** The broker's own trust domain. */
+  #own: string | undefined;
 
   constructor(options: VerifierOptions = {}) {
     const { maxStaleness = "10s", onStale = "refuse", name = programName() } = options;
@@ -71,6 +81,7 @@ export class Verifier {
     this.feed = new FeedView(this.#connection.feed.watch, parseDuration(maxStaleness, "maxStaleness"), { name, graceMs: this.#graceMs });
     this.#live = new LiveConnections(this.feed, this.#graceMs);
     const { signal } = this.#stop;
+    this.bundles.once("update", () => void this.#learnOwn(signal));
     this.#stopped = Promise.race([this.feed.run(signal), this.bundles.run(this.#connection.workload, signal)]);
   }
 
@@ -100,7 +111,7 @@ export class Verifier {
     const audiences = typeof given === "string" ? [given] : given;
     if (audiences.length === 0) throw invalid([{ field: "audience", description: "say what this service is called in JWT-SVIDs" }]);
     return this.#judge(token, options, (now) => {
-      return verifyJwt(token, (td) => (this.#isOurs(td) ? this.bundles.jwt(td) : undefined), audiences, now);
+      return verifyJwt(token, (td) => (this.#isKnown(td) ? this.bundles.jwt(td) : undefined), audiences, now);
     });
   }
 
@@ -126,7 +137,7 @@ export class Verifier {
 
   /** PEM of the CAs that callers' chains must lead to, for the handshake itself. Empty while none is known. */
   get authorities(): string[] {
-    return (this.bundles.x509(this.#trustDomain ?? "") ?? []).map(({ openssl }) => openssl.toString());
+    return [this.#trustDomain ?? "", ...this.#foreign].flatMap((name) => this.bundles.x509(name) ?? []).map(({ openssl }) => openssl.toString());
   }
 
   /** Stops listening to the broker: every verdict is a refusal from now on, every guarded socket is cut. */
@@ -141,22 +152,44 @@ export class Verifier {
   }
 
   get #isReady(): boolean {
-    return this.bundles.ready && this.feed.fresh && !this.#stop.signal.aborted;
+    return this.bundles.ready && this.feed.fresh && this.#trustDomain !== undefined && !this.#stop.signal.aborted;
   }
 
-  /** Revocations of other trust domains are not in our feed: their SVIDs can't be accepted on its word. */
-  #isOurs(trustDomain: string): boolean {
-    return trustDomain === this.#trustDomain;
+  /** Revocations of other trust domains are not in our feed: unless they are named, their SVIDs are not looked at. */
+  #isKnown(trustDomain: string): boolean {
+    return trustDomain === this.#trustDomain || this.#foreign.includes(trustDomain);
+  }
+
+  get #foreign(): readonly string[] {
+    return (this.#options.trustDomains ?? []).filter((name) => name !== this.#trustDomain);
   }
 
   get #trustDomain(): string | undefined {
-    const [only, ...others] = this.bundles.trustDomains;
-    return this.#options.trustDomain ?? (others.length === 0 ? only : undefined);
+    return this.#options.trustDomain ?? this.#own;
+  }
+
+  /** The broker always hands out its own bundle; which of several that is, the bundles don't tell. */
+  async #learnOwn(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        const [only, ...others] = this.bundles.trustDomains;
+        if (only !== undefined) {
+          this.#own = others.length === 0 ? only : (await this.#connection.trust.getInfo({}, { signal, retry: true })).trustDomain;
+          this.bundles.emit("update");
+          return;
+        }
+        await once(this.bundles, "update", { signal });
+      } catch {
+        await sleep(askAgainMs, undefined, { signal, ref: false }).catch(() => undefined);
+      }
+    }
   }
 
   #judgeX509(chain: Buffer, options: CheckOptions, by: "us" | "handshake"): Verdict {
     return this.#judge(chain, options, (now) => {
-      const svid = verifyX509(chain, (td) => (this.#isOurs(td) ? this.bundles.x509(td) : undefined), now, by);
+      // OpenSSL has led it to some CA of them all: that it is one of its own trust domain's, it can't say
+      if (by === "handshake" && this.#foreign.length > 0) throw new BrevetError("VERIFY_MALFORMED", "with trustDomains the whole chain is needed, and this version of Node.js does not hand it over");
+      const svid = verifyX509(chain, (td) => (this.#isKnown(td) ? this.bundles.x509(td) : undefined), now, by);
       return { spiffeId: svid.spiffeId, binding: svid.binding, expiresAt: svid.notAfter };
     });
   }
@@ -164,11 +197,11 @@ export class Verifier {
   #judge(evidence: string | Buffer | null, options: CheckOptions, verify: (now: number) => Genuine): Verdict {
     const genuine = (): Genuine => {
       if (this.#stop.signal.aborted) throw new BrevetError("VERIFY_NOT_READY", "the verifier was closed");
-      if (!this.bundles.ready || !this.feed.ready) throw new BrevetError("VERIFY_NOT_READY", "the broker was not heard yet");
+      if (!this.bundles.ready || !this.feed.ready || this.#trustDomain === undefined) throw new BrevetError("VERIFY_NOT_READY", "the broker was not heard yet");
       return verify(this.feed.now());
     };
     return judge(genuine, {
-      accept: options.accept ?? this.#options.accept ?? ["agent"], authorize: options.authorize, mustBeAlive: (caller) => this.#mustBeAlive(caller, evidence),
+      accept: options.accept ?? this.#options.accept ?? ["agent"], authorize: options.authorize, mustBeAlive: (caller) => this.#mustBeAlive(caller, evidence), foreign: this.#foreign,
     });
   }
 

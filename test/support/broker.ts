@@ -24,15 +24,17 @@ export class BrokerProcess {
   output = "";
   httpUrl = "";
   readonly #env: Readonly<Record<string, string>>;
+  readonly #configFile: string | undefined;
   #child: ChildProcess | undefined;
   #isOver = false;
 
-  constructor(dataDir: string, env: Readonly<Record<string, string>>) {
+  constructor(dataDir: string, env: Readonly<Record<string, string>>, configFile?: string) {
     this.dataDir = dataDir;
     this.workloadSocket = `unix://${dataDir}/workload.sock`;
     this.adminSocket = `unix://${dataDir}/admin.sock`;
     this.workload = connect({ address: this.workloadSocket });
     this.admin = connect({ address: this.adminSocket });
+    this.#configFile = configFile;
     this.#env = { BREVET_DATA_DIR: dataDir, BREVET_LISTEN_HTTP: "127.0.0.1:0", ...env };
   }
 
@@ -48,7 +50,7 @@ export class BrokerProcess {
   /** Resolves when it says that it is ready. Throws with what it wrote when it ends instead. */
   async start(): Promise<void> {
     if (this.#isOver) throw new Error("its world is over"); // a test that ran out of time may still be at it
-    const child = spawn(process.execPath, [bin, "broker"], { env: this.env, stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(process.execPath, [bin, "broker", ...(this.#configFile === undefined ? [] : ["--config", this.#configFile])], { env: this.env, stdio: ["ignore", "pipe", "pipe"] });
     this.#child = child;
     const before = this.output.length;
     await new Promise<void>((resolve, reject) => {

@@ -28,6 +28,8 @@ export type WorldOptions = {
   readonly catalog?: string;
   /** More of the brokers' environment. */
   readonly env?: Readonly<Record<string, string>>;
+  /** The brokers' configuration file. */
+  readonly configFile?: string;
   /** How many on one database; default 1. */
   readonly brokers?: number;
   /** The broker runs its own PostgreSQL. */
@@ -70,13 +72,13 @@ export class World implements AsyncDisposable {
     this.brokers = brokers;
   }
 
-  static async start({ catalog = defaultCatalog, env = {}, brokers = 1, embedded = false, through = (url) => url }: WorldOptions = {}): Promise<World> {
+  static async start({ catalog = defaultCatalog, env = {}, configFile, brokers = 1, embedded = false, through = (url) => url }: WorldOptions = {}): Promise<World> {
     const folder = mkdtempSync(join(tmpdir(), "brevet-w-"));
     chmodSync(folder, 0o755); // agents of another user must get through to the sockets
     const database = embedded ? undefined : await testDatabase();
     const common = { BREVET_KEY_ENCRYPTION_KEY_FILE: join(folder, "keys", "kek"), BREVET_WAIT_FOR_TASK: "1s", ...env };
     const world = new World(folder, database, Array.from({ length: brokers }, (_, i) =>
-      new BrokerProcess(join(folder, String(i)), { ...(database && reach(through(database.url, i), folder)), ...common })));
+      new BrokerProcess(join(folder, String(i)), { ...(database && reach(through(database.url, i), folder)), ...common }, configFile)));
     try {
       mkdirSync(join(folder, "keys"), { mode: 0o700 });
       for (const broker of world.brokers) await broker.start(); // the first makes the key that the others find

@@ -9,6 +9,7 @@ export interface Bundle {
   'x509'?: (Buffer | Uint8Array | string);
   'crls'?: (Buffer | Uint8Array | string)[];
   'sequence'?: (number | string | Long);
+  'federated'?: ({[key: string]: Buffer | Uint8Array | string});
 }
 
 export interface Bundle__Output {
@@ -18,4 +19,5 @@ export interface Bundle__Output {
   'x509': (Buffer);
   'crls': (Buffer)[];
   'sequence': (number);
+  'federated': ({[key: string]: Buffer});
 }
