@@ -55,7 +55,7 @@ describe("the help of", () => {
     const examples = help.match(/^ {2}\$ .*$/gm) ?? [];
     expect(help.match(/^Example:$/gm)).toHaveLength(1);
     expect(examples).toHaveLength(1);
-    const words: string[] = (examples[0]?.match(/\$ (.*?)(?: > \S+)?$/)?.[1] ?? "").match(/"[^"]*"|\S+/g) ?? [];
+    const words: string[] = (examples[0]?.match(/\$ (.*?)(?: > \S+)?$/)?.[1] ?? "").match(/"[^"]*"|'[^']*'|\S+/g) ?? [];
     const [found] = commands.filter(([, path]) => words.join(" ").startsWith(path)).sort((a, b) => b[1].length - a[1].length)[0] ?? [];
     const end = words.indexOf("--");
     const flags = words.slice(0, end < 0 ? undefined : end).filter((word) => word.startsWith("-"));
@@ -70,7 +70,7 @@ describe("the help of", () => {
   });
 
   test("every command that answers prints table, json and yaml", () => {
-    const silent = ["brevet broker", "brevet run"]; // their output is the broker's log, and the command's own
+    const silent = ["brevet broker", "brevet run", "brevet sidecar"]; // their output is a log, and the command's own
     for (const [command, path] of actions) {
       const output = command.options.find((option) => option.long === "--output");
       if (silent.includes(path)) expect(output, path).toBeUndefined();

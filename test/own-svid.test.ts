@@ -3,6 +3,7 @@
 // rotates, and no agent's or service's place is open to it.
 // Whom it is shown to is network.test.ts's.
 import { randomBytes } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { signaturesMade } from "../ca/authority.ts";
 import { defaultRotation } from "../ca/rotation.ts";
@@ -51,12 +52,16 @@ test("each is a row before it is a signature, and follows its authority's rotati
   const authority = trust.signers.x509.record.id;
   let told = 0;
   own.onChange(() => told++);
-  const looking = setInterval(() => void trust.refresh(), 200);
+  const enough = new AbortController();
+  const looking = (async () => {
+    for (; !enough.signal.aborted; await sleep(200)) await trust.refresh();
+  })();
   await until("another authority", () => trust.signers.x509.record.id !== authority);
   const signer = trust.signers.x509;
   await until("a certificate by it", () => splitChain(own.current.chain)[1]?.equals(signer.certificate) ?? false);
   expect(told).toBeGreaterThan(0);
-  clearInterval(looking);
+  enough.abort();
+  await looking;
   await own.close();
   expect((await rows()).at(-1)).toBe(serialOf(own.current));
   expect(signaturesMade("x509") - before).toBe(recorded);
