@@ -16,7 +16,7 @@ import { migrate } from "../src/record/schema.ts";
 
 type Golden = { readonly path: string; readonly text: string };
 
-const protos = ["workloadapi.proto", "brevet/v1/tasks.proto", "brevet/v1/agent.proto", "brevet/v1/feed.proto", "brevet/v1/admin.proto", "google/rpc/status.proto",
+const protos = ["workloadapi.proto", "brevet/v1/tasks.proto", "brevet/v1/agent.proto", "brevet/v1/feed.proto", "brevet/v1/admin.proto", "brevet/v1/operators.proto", "google/rpc/status.proto",
   "envoy/service/auth/v3/external_auth.proto", "envoy/service/secret/v3/sds.proto", "envoy/extensions/transport_sockets/tls/v3/secret.proto"];
 
 function filesBelow(directory: string): string[] {

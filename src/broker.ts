@@ -8,6 +8,9 @@ import { signaturesMade } from "../ca/authority.ts";
 import { defaultRotation } from "../ca/rotation.ts";
 import { serveHttp } from "./api/http.ts";
 import { createApi } from "./api/listeners.ts";
+import type { Api } from "./api/listeners.ts";
+import { serveNetwork } from "./api/network.ts";
+import { Peers } from "./api/peers.ts";
 import { clearPath } from "./api/server.ts";
 import { version } from "./api/info.ts";
 import { HashCache } from "./attest/hash.ts";
@@ -23,6 +26,7 @@ import { BrevetError } from "./errors.ts";
 import { BrokerParts } from "./health.ts";
 import { Issuer } from "./issue/issue.ts";
 import { loadKeyEncryptionKey } from "./issue/kek.ts";
+import { OperatorCertificates } from "./issue/operators.ts";
 import { OwnSvid } from "./issue/own.ts";
 import { Trust } from "./issue/trust.ts";
 import { Federation } from "./federation/federation.ts";
@@ -40,7 +44,7 @@ import { Housekeeping } from "./housekeeping.ts";
 import { createLog, createMetrics } from "./telemetry.ts";
 import type { Log } from "./telemetry.ts";
 
-type Broker = { readonly config: Config; readonly httpUrl: string; stop(deadlineMs?: number): Promise<void> };
+type Broker = { readonly config: Config; readonly httpUrl: string; readonly grpc: string; stop(deadlineMs?: number): Promise<void> };
 
 const drainMs = 4000;
 
@@ -62,7 +66,8 @@ export async function runBroker(options: { configFile?: string; flags?: Readonly
   const ending = new Promise<NodeJS.Signals>((resolve) => {
     for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, resolve);
   });
-  process.stdout.write(`brevet: ready: trust domain ${config.trustDomain}, workload socket unix://${workload}, admin socket unix://${admin}, http ${broker.httpUrl}\n`);
+  const network = config.listen.grpc ? `grpc ${broker.grpc}, ` : "";
+  process.stdout.write(`brevet: ready: trust domain ${config.trustDomain}, workload socket unix://${workload}, admin socket unix://${admin}, ${network}http ${broker.httpUrl}\n`);
   const signal = await ending;
   log("broker.stopping", { message: signal });
   await broker.stop();
@@ -120,7 +125,8 @@ async function startBroker(config: Config, log: Log): Promise<Broker> {
     const issuer = new Issuer({ store, trustDomain: config.trustDomain, issuer: config.publicUrl ?? `spiffe://${config.trustDomain}`, publicUrl: config.publicUrl, signers: () => trust.signers, whenClear: (task) => fences.whenClear(task) });
     const own = new OwnSvid({ store, trustDomain: config.trustDomain, publicUrl: config.publicUrl, trust, onRecorded: () => issuer.recorded.x509++, log });
     undo.push(() => own.close());
-    const feed = new Feed(store, (rows) => changes.revoked(rows), () => bindings.size > 0);
+    const certificates = new OperatorCertificates({ store, trustDomain: config.trustDomain, publicUrl: config.publicUrl, trust, onRecorded: () => issuer.recorded.x509++ });
+    const feed = new Feed(store, (rows) => changes.revoked(rows), () => bindings.size > 0 || api.network.connections > 0);
     undo.push(() => feed.close());
     const verifiers = new Verifiers();
     const crls = new Crls({ store, signers: () => trust.published.crlSigners, sequence: () => feed.sequence, log });
@@ -135,8 +141,8 @@ async function startBroker(config: Config, log: Log): Promise<Broker> {
     const housekeeping = new Housekeeping({ store, bindings, claims, revoker, trust, issuer, crls, feed, endpoints, reloadCatalog, health, log, retentionSeconds: config.retention });
     undo.push(() => housekeeping.close());
 
-    const api = createApi({
-      config, store, postgresVersion: serverVersion, catalog, claims, bindings, issuer, trust, crls, feed, revoker, verifiers, hash: new HashCache(),
+    const api: Api = createApi({
+      config, store, postgresVersion: serverVersion, catalog, claims, bindings, issuer, trust, crls, feed, revoker, certificates, verifiers, hash: new HashCache(),
       health, metrics, log, endpointOf, reloadCatalog,
       onTask: (task, callback) => changes.onTask(task, callback),
       onServices: (callback) => changes.onServices(callback),
@@ -160,17 +166,32 @@ async function startBroker(config: Config, log: Log): Promise<Broker> {
     undo.push(await admin.listen(paths.admin, config.admin.uids.length > 0 ? 0o666 : 0o600, null));
     health.set("workload socket", true, `unix://${paths.workload}`);
 
+    let grpc = "off";
+    if (config.listen.grpc) {
+      const peers = new Peers({
+        store, trustDomain: config.trustDomain, trust, catalog, roles: config.roles,
+        epochOf: (subject) => feed.epochOf(subject), onRevoked: (callback) => changes.onRevoked(callback),
+      });
+      undo.push(() => peers.close(), () => api.network.close(drainMs));
+      const network = await serveNetwork(config.listen.grpc, {
+        api: api.network, peers, own, trust, maxConnections: config.limits.maxConnections,
+        onRefused: (error, from) => log("network.refused", { code: error.code, message: error.message, from }),
+      });
+      grpc = network.address;
+      undo.push(() => network.close());
+    }
+
     const collect = (): void => {
       for (const kind of ["x509", "jwt", "crl"] as const) metrics.signatures.set({ kind }, signaturesMade(kind));
       for (const kind of ["x509", "jwt"] as const) metrics.recorded.set({ kind }, issuer.recorded[kind]);
-      const now = { connections: api.limits.connections, bound: bindings.size, waiting: claims.waiting, subscribers: feed.subscribers, held: issuer.held };
+      const now = { connections: api.limits.connections, network: api.network.connections, bound: bindings.size, waiting: claims.waiting, subscribers: feed.subscribers, held: issuer.held };
       for (const [what, value] of Object.entries(now)) metrics.gauges.set({ what }, value);
       metrics.feedSequence.set(feed.sequence);
     };
     const { url: httpUrl, close: closeHttp } = await serveHttp({ config, health, trust, crls, own, issuer, judge: api.judge, metrics, collect, log });
     undo.push(closeHttp);
-    log("broker.started", { version, trustDomain: config.trustDomain, http: httpUrl, socket: paths.workload });
-    return { config, httpUrl, stop };
+    log("broker.started", { version, trustDomain: config.trustDomain, http: httpUrl, grpc, socket: paths.workload });
+    return { config, httpUrl, grpc, stop };
   } catch (error) {
     await stop();
     throw error;

@@ -28,6 +28,7 @@ export class Changes {
   #told: Told | undefined;
   readonly #tasks = new Map<string, Set<() => void>>();
   readonly #services = new Set<() => void>();
+  readonly #revoked = new Set<(rows: readonly FeedRow[]) => void>();
 
   connect(told: Told): void {
     this.#told = told;
@@ -49,10 +50,17 @@ export class Changes {
   revoked(rows: readonly FeedRow[]): void {
     const told = this.#told;
     if (!told) return;
+    for (const callback of [...this.#revoked]) callback(rows);
     told.crls.changed();
     const foreign = rows.filter((row) => this.#epochOf(row.subject) < row.epoch);
     if (rows.some((row) => row.subject.startsWith("service/"))) this.servicesChanged();
     if (foreign.length > 0) void this.#look(told, foreign.map((row) => row.subject));
+  }
+
+  /** Calls back with each revocation, whoever committed it, once and in order. */
+  onRevoked(callback: (rows: readonly FeedRow[]) => void): () => void {
+    this.#revoked.add(callback);
+    return () => this.#revoked.delete(callback);
   }
 
   /** Calls back when the task has changed in any way. */

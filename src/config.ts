@@ -67,6 +67,16 @@ const publicUrl = text(200).refine(isPublicUrl, {
   error: "must be https://host, with a port or a path if need be, in lower case and without a slash at its end (http:// on loopback only)",
 });
 
+const roleId = text(2_048).refine(isRoleId, {
+  error: "must be spiffe://… of a service or of another trust domain's workload, or end with /* for all below it; agents and /brevet hold no role",
+});
+
+const roleEntry = section({
+  spiffeId: roleId,
+  role: z.enum(["operator", "orchestrator", "service", "auditor"]),
+  agents: listOf(text(64), 256).default([]),
+}).refine(({ role, agents }) => (role === "orchestrator") === agents.length > 0, { error: "an orchestrator needs agents, and nobody else has them" });
+
 const schema = section({
   dataDir: absolutePath.optional().describe(
     "Holds everything: PostgreSQL's data, sealed keys, and the sockets. Without it: as root /var/lib/brevet with the sockets in /run/brevet, else $XDG_STATE_HOME/brevet (~/.local/state/brevet)."),
@@ -89,6 +99,8 @@ const schema = section({
       "host:port for the documents for others (no metrics, no readiness), with the certificate of https.certFile: the endpoint of SPIFFE's profile https_web."),
     bundle: httpAddress.prefault("off").describe(
       "host:port for the trust bundle alone, with the broker's own SVID as its certificate: the endpoint of SPIFFE's profile https_spiffe."),
+    grpc: httpAddress.prefault("off").describe(
+      "host:port where other machines reach brevet.v1 over mutual TLS 1.3; port 0: any free one; off: none. Who may come in: operators (brevet operator add), services of the catalog, and whom `roles` names."),
   }).prefault({}),
   https: section({
     certFile: absolutePath.optional().describe("PEM certificates of listen.https, its own first. Read again when the file changes."),
@@ -102,6 +114,8 @@ const schema = section({
     uids: listOf(count(0, 0xff_ff_ff_fe), 1_000).default([]).describe(
       "User IDs that may use the admin socket, besides root and the broker's own."),
   }).prefault({}),
+  roles: listOf(roleEntry, 1_000).default([]).describe(
+    "SVIDs that hold a role on listen.grpc: a list of { spiffeId, role, agents }. `spiffeId` ends with /* for all that are below it; `agents` are those whose tasks an orchestrator handles. The first entry that fits counts. Agents hold no role."),
   keyEncryptionKeyFile: absolutePath.optional().describe(
     "The key that seals the signing keys. Without it: the systemd credential brevet-kek if there is one, else keys/kek in dataDir, made at the first start. Brokers on one database share it."),
   waitForTask: duration(0, 10 * minute).prefault("30s").describe(
@@ -110,6 +124,7 @@ const schema = section({
     perUidFetchesPerSecond: count(0, 1_000_000).default(500).describe("Calls that one user ID may make in a second; 0: no limit."),
     perUidChecksPerSecond: count(0, 1_000_000).default(2_000).describe("Requests that one user ID's proxies may ask about in a second (Envoy's ext_authz); 0: no limit."),
     perUidConnections: count(0, 1_000_000).default(256).describe("Connections that one user ID may hold open; 0: no limit."),
+    perIdentityConnections: count(0, 1_000_000).default(2_048).describe("Connections that one SPIFFE ID may hold open on listen.grpc; 0: no limit. Its calls and streams are limited as a user ID's."),
     perUidStreams: count(0, 1_000_000).default(16_384).describe("Streams that one user ID may hold open over all its connections; 0: no limit."),
     perServiceIntrospectionsPerSecond: count(0, 1_000_000).default(1_000).describe("Questions to /introspect that one service may ask in a second; 0: no limit."),
     maxConnections: count(1, 1_000_000).default(16_384).describe("Connections on one socket in all."),
@@ -287,6 +302,16 @@ function isPublicUrl(written: string): boolean {
   const loopback = ["127.0.0.1", "[::1]", "localhost"].includes(hostname);
   const plain = search === "" && hash === "" && username === "" && password === "";
   return (protocol === "https:" || (protocol === "http:" && loopback)) && plain && written === origin + (pathname === "/" ? "" : pathname) && !written.endsWith("/");
+}
+
+/** Not below /agent or /brevet, and no prefix that would take them in. */
+function isRoleId(written: string): boolean {
+  try {
+    const { path } = parseSpiffeId(written.endsWith("/*") ? written.slice(0, -2) : written);
+    return path !== "" && !/^\/(?:agent|brevet)(?:\/|$)/.test(path);
+  } catch {
+    return false;
+  }
 }
 
 function isPostgresUrl(text: string): boolean {

@@ -10,6 +10,7 @@ import type { AgentDefinition } from "./generated/brevet/v1/Agent.ts";
 import type { CatalogDefinition } from "./generated/brevet/v1/Catalog.ts";
 import type { FeedDefinition } from "./generated/brevet/v1/Feed.ts";
 import type { LogDefinition } from "./generated/brevet/v1/Log.ts";
+import type { OperatorsDefinition } from "./generated/brevet/v1/Operators.ts";
 import type { RevocationsDefinition } from "./generated/brevet/v1/Revocations.ts";
 import type { TasksDefinition } from "./generated/brevet/v1/Tasks.ts";
 import type { TrustDefinition } from "./generated/brevet/v1/Trust.ts";
@@ -28,6 +29,7 @@ const protoFiles = [
   "brevet/v1/agent.proto",
   "brevet/v1/feed.proto",
   "brevet/v1/admin.proto",
+  "brevet/v1/operators.proto",
   "google/rpc/status.proto",
   "envoy/service/auth/v3/external_auth.proto",
   "envoy/service/secret/v3/sds.proto",
@@ -60,6 +62,7 @@ export const services = {
   catalog: definition<CatalogDefinition>("brevet.v1.Catalog"),
   log: definition<LogDefinition>("brevet.v1.Log"),
   trust: definition<TrustDefinition>("brevet.v1.Trust"),
+  operators: definition<OperatorsDefinition>("brevet.v1.Operators"),
 } as const;
 
 /** Those that Envoy asks, and nobody else. */

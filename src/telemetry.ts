@@ -9,7 +9,7 @@ export type LogFields = Readonly<Record<string, string | number | boolean | unde
 export type Log = (event: string, fields?: LogFields, level?: "debug" | "info" | "warn" | "error") => void;
 
 const allowed = new Set([
-  "pid", "uid", "gid", "ms", "code", "method", "message", "attempt", "task", "agent", "service", "socket", "path", "http",
+  "pid", "uid", "gid", "identity", "from", "grpc", "ms", "code", "method", "message", "attempt", "task", "agent", "service", "socket", "path", "http",
   "trustDomain", "version", "sequence", "count", "removed", "what", "authority", "field", "port", "cause", "file", "line", "column", "seconds",
 ]);
 const mostCharacters = 1000;

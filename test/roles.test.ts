@@ -5,15 +5,16 @@
 import { Client, Metadata, credentials } from "@grpc/grpc-js";
 import type { ChannelCredentials } from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { mayCall, paths } from "../src/api/roles.ts";
+import { mayCall, networkRoles, paths } from "../src/api/roles.ts";
 import type { Role } from "../src/api/roles.ts";
 import { decodeError } from "../src/client/status.ts";
 import { packageDefinition } from "../src/proto.ts";
+import { addOperator, channelCredentials } from "./support/operator.ts";
 import { World } from "./support/world.ts";
 
 let world: World;
 beforeAll(async () => {
-  world = await World.start();
+  world = await World.start({ env: { BREVET_LISTEN_GRPC: "127.0.0.1:0" } });
 });
 afterAll(() => world.end());
 
@@ -30,6 +31,7 @@ async function knock(client: Client, path: string): Promise<"let in" | "no such 
   if (error === undefined) return "let in";
   const { code, message } = decodeError(error, "");
   if (code === "UNIMPLEMENTED" && message.includes("no such method")) return "no such method";
+  if (code === "BROKER_UNREACHABLE") throw new Error(`${path}: ${message}`);
   return code === "DENIED_ROLE" ? code : "let in";
 }
 
@@ -57,6 +59,11 @@ describe("the table is what is served", () => {
   test("on the admin socket, to administrators", async () => {
     const listener = { target: world.broker.adminSocket, credentials: credentials.createInsecure() };
     expect(await answers(listener)).toEqual(expected("administrator", []));
+  });
+
+  test.for(networkRoles)("on the network, to %s", async (role) => {
+    const identity = await addOperator(world, { name: role, role, agents: role === "orchestrator" ? ["researcher"] : [] });
+    expect(await answers({ target: world.broker.grpc, credentials: channelCredentials(identity) })).toEqual(expected(role, networkRoles));
   });
 
   test("and it has every method of the protos, and of those no other", () => {

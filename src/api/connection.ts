@@ -22,10 +22,13 @@ export class Connection {
   readonly peer: Peer | null;
   /** The task whose own endpoint this is; null on the common sockets and the network. */
   readonly endpointTask: string | null;
+  /** What every call is answered with; null: it is served. */
+  readonly refusal: BrevetError | null;
   readonly #caller: Caller | null;
 
-  private constructor(role: Role, caller: Caller | null, peer: Peer | null, endpointTask: string | null) {
+  private constructor(role: Role, caller: Caller | null, peer: Peer | null, endpointTask: string | null, refusal: BrevetError | null = null) {
     this.role = role;
+    this.refusal = refusal;
     this.#caller = caller;
     this.peer = peer;
     this.endpointTask = endpointTask;
@@ -37,6 +40,11 @@ export class Connection {
 
   static ofPeer(peer: Peer): Connection {
     return new Connection(peer.role, null, peer, null);
+  }
+
+  /** Genuine, but with no business here: it is told why, and served nothing. */
+  static ofRefused(refusal: BrevetError): Connection {
+    return new Connection("service", null, null, null, refusal);
   }
 
   /** The process. Of somebody on the network there is none: then nothing that asks for one is for them. */

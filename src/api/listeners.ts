@@ -1,6 +1,6 @@
 // What is served on which socket?
-// This table is the whole surface: the workload socket, for any attested process, and the admin socket,
-// for administrators. Health and reflection are on both, behind the same guard.
+// This table is the whole surface: the workload socket, for any attested process, the admin socket, for
+// administrators, and the network, for whoever has a role there. Health and reflection are on all, behind the same guard.
 // Each service is in a file of its own; sockets and the wrapper around every call are server.ts.
 import type { Socket } from "node:net";
 import { HealthImplementation } from "grpc-health-check";
@@ -14,6 +14,7 @@ import type { Config } from "../config.ts";
 import { BrevetError } from "../errors.ts";
 import type { BrokerParts } from "../health.ts";
 import type { Issuer } from "../issue/issue.ts";
+import type { OperatorCertificates } from "../issue/operators.ts";
 import type { Trust } from "../issue/trust.ts";
 import { envoyServices, preEncoded, services } from "../proto.ts";
 import { readClock } from "../record/trust.ts";
@@ -34,8 +35,10 @@ import { feedHandlers } from "./feed.ts";
 import { trustHandlers } from "./info.ts";
 import { Judge } from "./judge.ts";
 import { CallerLimits } from "./limits.ts";
+import { operatorHandlers } from "./operators.ts";
 import { addReflection } from "./reflection.ts";
 import { Refusals } from "./refusals.ts";
+import { networkRoles } from "./roles.ts";
 import { ApiServer } from "./server.ts";
 import { taskHandlers } from "./tasks.ts";
 import { validator } from "./validate.ts";
@@ -53,6 +56,7 @@ export type ApiParts = {
   readonly crls: Crls;
   readonly feed: Feed;
   readonly revoker: Revoker;
+  readonly certificates: OperatorCertificates;
   readonly verifiers: Verifiers;
   readonly hash: HashCache;
   readonly health: BrokerParts;
@@ -66,7 +70,15 @@ export type ApiParts = {
   readonly onClaimed: (row: TaskRow) => void;
 };
 
-export type Api = { readonly workload: ApiServer; readonly admin: ApiServer; readonly limits: CallerLimits; readonly judge: Judge; close(): Promise<void> };
+export type Api = {
+  readonly workload: ApiServer;
+  readonly admin: ApiServer;
+  /** Who comes in here is let in by network.ts. */
+  readonly network: ApiServer;
+  readonly limits: CallerLimits;
+  readonly judge: Judge;
+  close(): Promise<void>;
+};
 
 const adminMessageBytes = 4 << 20;
 const adminLimits = { perUidFetchesPerSecond: 0, perUidChecksPerSecond: 0, perUidConnections: 0, perUidStreams: 0, maxConnections: 1024 };
@@ -88,31 +100,42 @@ export function createApi(p: ApiParts): Api {
     ...common, roles: ["administrator"], door: { role: "administrator", attest, admit: (caller) => refuseStranger(caller, config) },
     limits: new CallerLimits(adminLimits), messageBytes: adminMessageBytes,
   });
+  const network = new ApiServer({
+    ...common, roles: networkRoles, messageBytes: adminMessageBytes,
+    limits: new CallerLimits({ ...config.limits, perUidConnections: config.limits.perIdentityConnections }),
+  });
   const access = new Access({ store, catalog, claims, bindings });
   const clockDifferenceMs = async (): Promise<number> => Date.now() - (await readClock(store)).getTime();
   const info = { trustDomain, trust, crls: p.crls, health: p.health, startedAt: new Date(), postgresVersion: p.postgresVersion, clockDifferenceMs };
-  for (const api of [workload, admin]) {
+  for (const api of [workload, admin, network]) {
     api.addService(services.tasks, taskHandlers(api, { ...p, trustDomain, access, onTaskChanged: p.onTask }));
     api.addService(preEncoded(services.feed), feedHandlers(api, feed, p.verifiers));
     api.addService(services.trust, trustHandlers(api, info));
   }
   const judge = new Judge(trust, feed);
   const validate = validator(judge, (subject) => feed.epochOf(subject));
-  workload.addService(services.workload, workloadHandlers(workload, { ...p, trustDomain, validate, onServicesChanged: p.onServices }));
+  for (const api of [workload, network]) {
+    api.addService(services.workload, workloadHandlers(api, { ...p, trustDomain, validate, onServicesChanged: p.onServices }));
+    api.addService(envoyServices.authorization, checkHandlers(api, { ...p, judge }));
+  }
   workload.addService(services.agent, agentHandlers(workload, { ...p, trustDomain, access }));
-  workload.addService(envoyServices.authorization, checkHandlers(workload, { ...p, judge }));
   workload.addService(envoyServices.secrets, secretHandlers(workload, { ...p, trustDomain, onServicesChanged: p.onServices }));
 
   const adminParts = { ...p, trustDomain, access, explain: new Explainer({ store, catalog, claims, hash: p.hash }) };
-  admin.addService(services.revocations, revocationHandlers(admin, adminParts));
-  admin.addService(services.catalog, catalogHandlers(admin, adminParts));
-  admin.addService(services.log, logHandlers(admin, adminParts));
-  addHealth([workload, admin], p.health);
+  for (const api of [admin, network]) {
+    api.addService(services.revocations, revocationHandlers(api, adminParts));
+    api.addService(services.catalog, catalogHandlers(api, adminParts));
+    api.addService(services.log, logHandlers(api, adminParts));
+    api.addService(services.operators, operatorHandlers(api, { ...p, trustDomain }));
+  }
+  addHealth([workload, admin, network], p.health);
   const envoy = ["envoy.service.auth.v3.Authorization", "envoy.service.secret.v3.SecretDiscoveryService"];
   const both = ["brevet.v1.Tasks", "brevet.v1.Feed", "brevet.v1.Trust"];
   addReflection(workload.guarded, [...both, "SpiffeWorkloadAPI", "brevet.v1.Agent", ...envoy]);
-  addReflection(admin.guarded, [...both, "brevet.v1.Revocations", "brevet.v1.Catalog", "brevet.v1.Log"]);
-  return { workload, admin, limits, judge, close: () => refusals.close() };
+  const overseers = ["brevet.v1.Revocations", "brevet.v1.Catalog", "brevet.v1.Log", "brevet.v1.Operators"];
+  addReflection(admin.guarded, [...both, ...overseers]);
+  addReflection(network.guarded, [...both, ...overseers, "SpiffeWorkloadAPI"]);
+  return { workload, admin, network, limits, judge, close: () => refusals.close() };
 }
 
 /** Root, the broker's own user, and those that the configuration names: by the kernel's word, whatever the socket's mode. */
@@ -138,7 +161,7 @@ function reporting({ metrics, log }: ApiParts, refusals: Refusals): Pick<Constru
       const noted = refusals.note(error, call);
       metrics.calls.inc({ method, code: error.code });
       if (error.code === "INTERNAL") log("call.failed", { method, message: String(error.cause instanceof Error ? error.cause.stack : error.cause) }, "error");
-      else log("call.refused", { method, code: error.code, uid: call?.connection.process?.uid, pid: call?.connection.process?.pid, attempt: noted.metadata["attempt"] }, "debug");
+      else log("call.refused", { method, code: error.code, identity: call?.connection.peer?.spiffeId, uid: call?.connection.process?.uid, pid: call?.connection.process?.pid, attempt: noted.metadata["attempt"] }, "debug");
       return noted;
     },
     onServed: (method, ms) => {

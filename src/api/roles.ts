@@ -4,7 +4,7 @@
 // question: what is not its own is answered as what is not there.
 // administrator: the admin socket. process: any attested process, on the workload socket. The others come over
 // the network, and hold their role by certificate (peers.ts).
-const networkRoles = ["operator", "orchestrator", "service", "auditor"] as const;
+export const networkRoles = ["operator", "orchestrator", "service", "auditor"] as const;
 export type NetworkRole = (typeof networkRoles)[number];
 export type Role = "administrator" | "process" | NetworkRole;
 
@@ -24,6 +24,7 @@ const table: Readonly<Record<string, Readonly<Record<string, readonly Role[]>>>>
   "brevet.v1.Revocations": { Revoke: overseers },
   "brevet.v1.Catalog": { Apply: overseers, DisableAgent: overseers, EnableAgent: overseers, ListAgents: readers, GetAgent: readers },
   "brevet.v1.Log": { ListEntries: readers, ListSvids: readers, ListAttestations: readers, Explain: readers },
+  "brevet.v1.Operators": { Add: ["administrator"], Remove: overseers, List: readers, Renew: networkRoles },
   "brevet.v1.Agent": { Claim: ["process"], Status: ["process"], Finish: ["process"] },
   SpiffeWorkloadAPI: {
     FetchX509SVID: ["process"], FetchJWTSVID: ["process"], ValidateJWTSVID: ["process"], FetchWITSVID: ["process"], FetchWITBundles: ["process"],

@@ -104,6 +104,7 @@ export class ApiServer {
   #refuse(path: string, connection: Connection | undefined): BrevetError | undefined {
     if (!this.#methods.has(path)) return new BrevetError("UNIMPLEMENTED", "there is no such method on this socket");
     if (!connection) return new BrevetError("DENIED_UNATTESTED", "the connection is gone");
+    if (connection.refusal) return connection.refusal;
     return mayCall(connection.role, path) ? undefined : new BrevetError("DENIED_ROLE", `the role ${connection.role} may not call this`);
   }
 

@@ -81,6 +81,16 @@ export function formatBrokerId(trustDomain: string): string {
   return `${scheme}${parseTrustDomain(trustDomain)}/brevet/broker`;
 }
 
+export function formatOperatorId(trustDomain: string, operator: string): string {
+  return `${scheme}${parseTrustDomain(trustDomain)}/brevet/operator/${checkedName(operator, "operator")}`;
+}
+
+/** The operator of such an ID's path; undefined for any other path. */
+export function operatorOf(path: string): string | undefined {
+  const [, brevet, operator, name, ...rest] = path.split("/");
+  return brevet === "brevet" && operator === "operator" && name !== undefined && isName(name) && rest.length === 0 ? name : undefined;
+}
+
 /** Any SPIFFE ID, told apart by what Brevet means by its path. */
 export function parseBrevetId(text: string, field = "spiffe_id"): BrevetId {
   const { trustDomain, path } = parseSpiffeId(text, field);

@@ -15,6 +15,7 @@ import type { Trust } from "./trust.ts";
 export type OperatorCertificatesOptions = {
   readonly store: Store;
   readonly trustDomain: string;
+  readonly publicUrl?: string | undefined;
   readonly trust: Pick<Trust, "signers">;
   /** A row was committed: the signature that follows is accounted for. */
   readonly onRecorded: () => void;
@@ -35,7 +36,7 @@ export class OperatorCertificates {
 
   /** @throws BrevetError DENIED_IDENTITY if it was removed, or its certificates until `epoch` are dead */
   async issue(request: { readonly name: string; readonly epoch: number; readonly publicKey: Buffer; readonly by: string }): Promise<OperatorCertificate> {
-    const { store, trustDomain, trust, onRecorded } = this.#o;
+    const { store, trustDomain, publicUrl, trust, onRecorded } = this.#o;
     checkPublicKey(request.publicKey);
     const signer = trust.signers.x509;
     const serial = newSerial();
@@ -45,7 +46,7 @@ export class OperatorCertificates {
     const { epoch, issuedAt, expiresAt } = recorded;
     const spiffeId = formatOperatorId(trustDomain, request.name);
     const { chain } = issueX509({
-      signer, spiffeId, serial, notBefore: new Date(issuedAt.getTime() - backdateMs), notAfter: expiresAt,
+      signer, spiffeId, serial, publicUrl, notBefore: new Date(issuedAt.getTime() - backdateMs), notAfter: expiresAt,
       binding: { task: `brevet/operator/${request.name}`, epoch, instance: "", context: "" },
       keyPair: { spki: request.publicKey, pkcs8: none },
     });

@@ -153,7 +153,7 @@ const listStatement: Statement = {
   name: "list_svids",
   text: `select * from (
       select s.id, s.kind, s.serial, s.task, t.agent, s.service, s.subject, s.epoch, s.issued_at, s.expires_at, s.audiences,
-        coalesce(t.epoch, v.epoch, 0) > s.epoch as revoked
+        coalesce(t.epoch, v.epoch, (select o.epoch from operators o where o.name = substr(s.subject, 17)), 0) > s.epoch as revoked
       from svids s left join tasks t on t.id = s.task left join services v on v.name = s.service
       where ($1::uuid is null or s.task = $1) and ($3::bigint is null or s.id < $3)
         and (not $2 or s.expires_at > clock_timestamp())

@@ -12,6 +12,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { BrevetError, notFound } from "../errors.ts";
 import { Batch } from "../record/batch.ts";
+import { addOperator, removeOperator } from "../record/operators.ts";
+import type { NewOperator } from "../record/operators.ts";
 import { revokeServices, revokeTasks } from "../record/revocations.ts";
 import type { FeedRow, RevokeRequest, RevokeVerdict } from "../record/revocations.ts";
 import type { Store } from "../record/store.ts";
@@ -64,6 +66,20 @@ export class Revoker {
       if (isUnknown(error)) this.#repeatUntilKnown(names.join(", "), revoke);
       throw error;
     }
+  }
+
+  /** From its commit on the operator's certificates until now are dead. Undefined: there is none of this name. */
+  async removeOperator(name: string, reason: string, actor: string): Promise<FeedRow | undefined> {
+    const row = await removeOperator(this.#options.store, name, reason, actor);
+    if (row) this.#options.onCommitted([], [row]);
+    return row;
+  }
+
+  /** A new one; or, with `replace`, one that ends what there was. */
+  async addOperator(operator: NewOperator): ReturnType<typeof addOperator> {
+    const outcome = await addOperator(this.#options.store, operator);
+    if (outcome.ended.length > 0) this.#options.onCommitted([], outcome.ended);
+    return outcome;
   }
 
   async close(): Promise<void> {

@@ -23,6 +23,8 @@ export class BrokerProcess {
   /** All that it wrote, over all its lives. */
   output = "";
   httpUrl = "";
+  /** host:port of listen.grpc, where it is on. */
+  grpc = "";
   readonly #env: Readonly<Record<string, string>>;
   readonly #configFile: string | undefined;
   #child: ChildProcess | undefined;
@@ -59,6 +61,7 @@ export class BrokerProcess {
         const [, http] = /^brevet: ready: .* http (\S+)$/m.exec(this.output.slice(before)) ?? [];
         if (http === undefined) return;
         this.httpUrl = http;
+        this.grpc = /, grpc (\S+), http /.exec(this.output.slice(before))?.[1] ?? "";
         resolve();
       };
       child.stdout.setEncoding("utf8").on("data", hear);

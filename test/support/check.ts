@@ -13,7 +13,7 @@ import type { World } from "./world.ts";
 export type Seen = { readonly kind: "x509" | "jwt"; readonly binding: TaskBinding | null; readonly spiffeId: string; readonly expiresAt: Date };
 
 type SvidRow = {
-  kind: "x509" | "jwt"; serial: string; task: string | null; service: string | null; epoch: number; instance: string | null; authority: string;
+  kind: "x509" | "jwt"; serial: string; task: string | null; service: string | null; subject: string | null; epoch: number; instance: string | null; authority: string;
   issued_at: Date; expires_at: Date; agent: string | null; dead: boolean; task_instance: string | null; task_expires_at: Date | null; ended_at: Date | null;
 };
 type Wrong = string[];
@@ -41,10 +41,11 @@ export async function checkWorld(world: World): Promise<Wrong> {
 }
 
 async function readSvids(world: World): Promise<SvidRow[]> {
-  return await world.sql<SvidRow>(`select s.kind, s.serial, s.task, s.service, s.epoch::int, s.instance, s.authority, s.issued_at, s.expires_at,
+  return await world.sql<SvidRow>(`select s.kind, s.serial, s.task, s.service, s.subject, s.epoch::int, s.instance, s.authority, s.issued_at, s.expires_at,
       t.agent, t.instance as task_instance, t.expires_at as task_expires_at, t.ended_at,
-      s.epoch < coalesce(t.epoch, v.epoch) as dead
-    from svids s left join tasks t on t.id = s.task left join services v on v.name = s.service`);
+      s.epoch < coalesce(t.epoch, v.epoch, o.epoch, 1) as dead
+    from svids s left join tasks t on t.id = s.task left join services v on v.name = s.service
+    left join operators o on 'brevet/operator/' || o.name = s.subject`);
 }
 
 /** 1, and: no SVID outlives its task. */
@@ -53,7 +54,7 @@ async function nothingIssuedAfterTheEnd(world: World, svids: readonly SvidRow[],
     if (svid.ended_at && svid.issued_at > svid.ended_at) wrong.push(`1: ${svid.serial} was issued after its task's end`);
     if (svid.task_expires_at && svid.expires_at > svid.task_expires_at) wrong.push(`1: ${svid.serial} outlives its task`);
   }
-  const late = await world.sql<{ serial: string }>(`select s.serial from svids s join revocations r on r.subject = coalesce(s.task::text, 'service/' || s.service)
+  const late = await world.sql<{ serial: string }>(`select s.serial from svids s join revocations r on r.subject = coalesce(s.task::text, 'service/' || s.service, s.subject)
     where s.epoch < r.epoch and s.issued_at > r.at`);
   for (const { serial } of late) wrong.push(`1: ${serial} was issued under an epoch that was over`);
 }
@@ -67,7 +68,7 @@ function everySvidIsARow(world: World, svids: readonly SvidRow[], wrong: Wrong):
       wrong.push(`2: a client has ${kind} ${serial}, of which there is no row`);
       continue;
     }
-    const subject = row.task === null ? `/service/${row.service}` : `/agent/${row.agent}/task/${row.task}`;
+    const subject = row.task === null ? `/${subjectOf(row)}` : `/agent/${row.agent}/task/${row.task}`;
     if (!spiffeId.endsWith(subject) && spiffeId.replace(/.*(?=\/agent)/, "") !== `/agent/${row.agent}`) wrong.push(`2: ${serial} says ${spiffeId}, its row ${subject}`);
     if (row.kind !== kind) wrong.push(`2: ${serial} is ${kind}, its row ${row.kind}`);
     if (row.task !== null && (binding?.task !== row.task || binding.epoch !== row.epoch || binding.instance !== row.instance)) {
@@ -201,8 +202,8 @@ async function clock(world: World): Promise<Date> {
   return now;
 }
 
-function subjectOf({ task, service }: SvidRow): string {
-  return task ?? `service/${service}`;
+function subjectOf({ task, service, subject }: SvidRow): string {
+  return task ?? subject ?? `service/${service}`;
 }
 
 function mayOnlyGrow(world: World, what: string, value: number, wrong: Wrong): void {

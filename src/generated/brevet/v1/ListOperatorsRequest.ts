@@ -1,0 +1,8 @@
+// Original file: proto/brevet/v1/operators.proto
+
+
+export interface ListOperatorsRequest {
+}
+
+export interface ListOperatorsRequest__Output {
+}
