@@ -22,6 +22,8 @@ export type { ConnectOptions, MtlsOptions, PeerOptions } from "./verify/tls.ts";
 export { GrpcListener, grpcCredentials } from "./verify/grpc.ts";
 
 // agents
+export { AgentTask } from "./call/task.ts";
+export type { AgentTaskOptions } from "./call/task.ts";
 export { WorkloadSource } from "./client/source.ts";
 export type { ClaimOptions, SourceOptions, X509Identity } from "./client/source.ts";
 
