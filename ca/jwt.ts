@@ -25,7 +25,6 @@ const maxAudienceLength = 256;
 
 export function issueJwt(request: JwtRequest): string {
   const { signer, issuer, binding } = request;
-  const header = { alg: "ES256", kid: signer.record.id, typ: "JWT" };
   const claims = {
     ...(issuer === undefined ? {} : { iss: issuer }),
     sub: request.subject,
@@ -35,9 +34,10 @@ export function issueJwt(request: JwtRequest): string {
     jti: request.jti,
     ...(binding === null ? {} : { brevet: encodeBindingClaim(binding) }),
   };
-  const signingInput = `${encoded(header)}.${encoded(claims)}`;
-  lintJwt(signingInput, signer);
+  const payload = encoded(claims);
+  lintClaims(payload, signer);
   lintSubject(request);
+  const signingInput = `${headerOf(signer)}.${payload}`;
   return `${signingInput}.${signer.sign("jwt", Buffer.from(signingInput, "latin1")).toString("base64url")}`;
 }
 
@@ -50,11 +50,21 @@ function seconds(date: Date): number {
   return Math.floor(date.getTime() / 1000);
 }
 
-function lintJwt(signingInput: string, signer: Signer): void {
-  const [header = {}, claims = {}] = signingInput.split(".").map(decoded);
-  const { alg, kid, typ, ...otherHeaders } = header;
-  if (alg !== "ES256" || kid !== signer.record.id || typ !== "JWT" || Object.keys(otherHeaders).length > 0) refuse("header is not alg, kid and typ");
-  const { sub, aud, exp, iat, jti } = claims;
+const headers = new WeakMap<Signer, string>();
+
+/** The same for all that a key signs, so it is read back once. */
+function headerOf(signer: Signer): string {
+  const known = headers.get(signer);
+  if (known !== undefined) return known;
+  const header = encoded({ alg: "ES256", kid: signer.record.id, typ: "JWT" });
+  const { alg, kid, typ, ...others } = decoded(header);
+  if (alg !== "ES256" || kid !== signer.record.id || typ !== "JWT" || Object.keys(others).length > 0) refuse("header is not alg, kid and typ");
+  headers.set(signer, header);
+  return header;
+}
+
+function lintClaims(payload: string, signer: Signer): void {
+  const { sub, aud, exp, iat, jti } = decoded(payload);
   if (trustDomainOf(sub) !== signer.record.trustDomain) refuse("sub is not an ID below the authority's trust domain");
   if (!Array.isArray(aud) || aud.length === 0 || aud.length > maxAudiences) refuse(`aud must name 1 to ${maxAudiences} audiences`);
   if (!aud.every((name) => typeof name === "string" && name.length > 0 && name.length <= maxAudienceLength)) refuse("an audience is empty or too long");

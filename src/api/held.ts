@@ -76,22 +76,25 @@ export class HeldX509 {
 
   async run(): Promise<void> {
     const { bindings, onServicesChanged } = this.#parts;
-    const failed = new Promise<never>((_, reject) => (this.#fail = reject));
-    const aborted = (): void => this.#fail(this.#call.signal.reason);
     const holding = this.#holding;
     const off = [
       ...(holding.kind === "tasks" ? [bindings.watch(holding.found.instance, (task) => this.#changed(task))] : []),
       onServicesChanged(() => (holding.kind === "tasks" ? this.#dropLost() : this.#wake())),
     ];
-    this.#call.signal.addEventListener("abort", aborted, { once: true });
     try {
-      if (this.#call.signal.aborted) throw this.#call.signal.reason;
-      await Promise.race([this.#keepFresh(), failed]);
+      await new Promise<void>((resolve, reject) => {
+        this.#fail = reject;
+        let gone = false;
+        off.push(this.#call.onGone((why) => {
+          gone = true;
+          this.#fail(why);
+        }));
+        if (!gone) this.#keepFresh().then(resolve, reject);
+      });
     } finally {
       this.#over = true;
       clearTimeout(this.#timer);
       for (const stop of off) stop();
-      this.#call.signal.removeEventListener("abort", aborted);
     }
   }
 
@@ -142,12 +145,12 @@ export class HeldX509 {
       if (result.status === "fulfilled") svids.push(result.value);
       else if (!isDenial(result.reason)) {
         failure = result.reason;
-        if (before && holders[i] && this.#holds(before)) svids.push(before);
+        if (before && holders[i]) svids.push(before);
       }
     });
     // some tasks may have ended while the SVIDs were being made
     if (this.#over) return 0;
-    const good = svids.filter((svid) => this.#holds(svid));
+    const good = this.#held(svids);
     if (good.length === 0) throw failure ?? denial(fetched) ?? ended();
     if (this.#forced || good.length !== this.#sent.length || good.some((svid, i) => svid !== this.#sent[i])) this.#send(good);
     if (failure) return retryMs;
@@ -166,7 +169,7 @@ export class HeldX509 {
 
   /** In the same turn as the change: what is no longer held leaves the stream at once. False if that was all. */
   #dropLost(): boolean {
-    const left = this.#sent.filter((svid) => this.#holds(svid));
+    const left = this.#held(this.#sent);
     if (this.#sent.length > 0 && left.length === 0) {
       this.#fail(ended());
       return false;
@@ -175,9 +178,11 @@ export class HeldX509 {
     return true;
   }
 
-  #holds(svid: X509Svid): boolean {
-    if (this.#holding.kind === "services") return true;
-    return boundNow(this.#parts, this.#call, this.#holding).some((bound) => bound.task === svid.hint);
+  /** Those of them that it may still have. */
+  #held(svids: X509Svid[]): X509Svid[] {
+    if (this.#holding.kind === "services" || svids.length === 0) return svids;
+    const tasks = new Set(boundNow(this.#parts, this.#call, this.#holding).map((bound) => bound.task));
+    return svids.filter((svid) => tasks.has(svid.hint));
   }
 
   #send(svids: X509Svid[]): void {

@@ -18,7 +18,13 @@ import { guardSessions } from "./session.ts";
 import { toGrpcError } from "./status.ts";
 import { Malformed, readable, strict } from "./wire.ts";
 
-export type Call = { readonly connection: Connection; readonly signal: AbortSignal; readonly method: string };
+export type Call = {
+  readonly connection: Connection;
+  readonly method: string;
+  readonly signal: AbortSignal;
+  /** The same without the cost of a signal: calls back once, at once if the caller has gone already. */
+  onGone(callback: (why: BrevetError) => void): () => void;
+};
 
 export type ServerOptions = {
   /** What whoever comes in here may be. */
@@ -286,6 +292,14 @@ class AdmittedCall implements Call {
     this.connection = connection;
     this.method = method;
     this.#call = call;
+  }
+
+  onGone(callback: (why: BrevetError) => void): () => void {
+    const call = this.#call as EventEmitter;
+    const gone = (): void => callback(callerGone);
+    if (this.#call.cancelled) gone();
+    else call.once("cancelled", gone);
+    return () => call.off("cancelled", gone);
   }
 
   get signal(): AbortSignal {

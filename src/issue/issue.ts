@@ -9,7 +9,6 @@
 // Always true: no key signs what is not already a row; all times are PostgreSQL's; a task that is being
 // ended is waited for, not raced. Steps 1 and 2 are proved by the caller's Holder (src/claim), step 3's
 // audiences by src/authorize; the judgement under the lock is the database's (issue_svids).
-import { randomBytes } from "node:crypto";
 import { issueJwt } from "../../ca/jwt.ts";
 import { issueX509, newSerial } from "../../ca/x509.ts";
 import { BrevetError } from "../errors.ts";
@@ -133,7 +132,7 @@ export class Issuer {
   /** Always a new JWT-SVID. `subject: agent`: the task is then in its claim only. */
   async jwt(holder: Holder, audiences: readonly string[], subject: "task" | "agent" = "task"): Promise<JwtSvid> {
     const { issuer, trustDomain } = this.#o;
-    const jti = randomBytes(16).toString("base64url");
+    const jti = newSerial().toString("base64url");
     const { granted, binding, spiffeId: own } = await this.#record(holder, "jwt", jti, audiences); // 1-4
     const spiffeId = holder.kind === "task" && subject === "agent" ? formatAgentId(trustDomain, holder.agent) : own;
     const token = issueJwt({ // 5

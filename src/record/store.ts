@@ -25,16 +25,26 @@ export type StoreOptions = {
   readonly poolSize?: number;
 };
 
+const anyDate = pg.types.getTypeParser(1184) as (value: string) => unknown;
+
+/** Sessions run in UTC; what has no such form (infinity, another millennium) is left to the general parser. */
+function toDate(value: string): unknown {
+  if (value.length < 22 || value[10] !== " " || !value.endsWith("+00")) return anyDate(value);
+  return new Date(`${value.slice(0, 10)}T${value.slice(11, -3)}Z`);
+}
+
 const types = {
   getTypeParser(oid: number, format?: "text" | "binary"): (value: string) => unknown {
     // int8: everything that Brevet counts stays below 2^53
     if (oid === 20 && format !== "binary") return (value) => Number(value);
+    if (oid === 1184 && format !== "binary") return toDate;
     return pg.types.getTypeParser(oid, format) as (value: string) => unknown;
   },
 };
 
 const sessionSettings = [
   "-c search_path=brevet",
+  "-c TimeZone=UTC",
   "-c statement_timeout=5000",
   "-c lock_timeout=2000",
   "-c idle_in_transaction_session_timeout=5000",

@@ -31,13 +31,12 @@ export type TaskSvidVerdict =
       readonly onBehalfOf: string;
       readonly issuedAt: Date;
       readonly expiresAt: Date;
-      readonly taskExpiresAt: Date;
     }
   | { readonly verdict: "blocked" | "gone" | "ended" | "not_bound"; readonly state: TaskState | null };
 
 const issueStatement: Statement = {
   name: "issue_svids",
-  text: `select ord, verdict, agent, epoch, context_digest, on_behalf_of, issued_at, expires_at, state, task_expires_at
+  text: `select ord, verdict, agent, epoch, context_digest, on_behalf_of, issued_at, expires_at, state
     from issue_svids($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
 };
 
@@ -63,7 +62,6 @@ function toTaskVerdict(row: Row): TaskSvidVerdict {
     onBehalfOf: row["on_behalf_of"] as string,
     issuedAt: row["issued_at"] as Date,
     expiresAt: row["expires_at"] as Date,
-    taskExpiresAt: row["task_expires_at"] as Date,
   };
 }
 

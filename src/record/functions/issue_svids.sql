@@ -7,12 +7,13 @@ create function issue_svids(
   x509_authority text, x509_not_after timestamptz, jwt_authority text, jwt_not_after timestamptz
 ) returns table (
   ord bigint, verdict text, agent text, epoch bigint, context_digest text, on_behalf_of text,
-  issued_at timestamptz, expires_at timestamptz, state text, task_expires_at timestamptz
+  issued_at timestamptz, expires_at timestamptz, state text
 ) language plpgsql volatile as $$
 #variable_conflict use_column
 declare
   locked uuid[];
   stamp timestamptz;
+  stamp_text text;
 begin
   select array_agg(l.id) into locked from (
     select t.id from tasks t
@@ -21,6 +22,7 @@ begin
     order by t.id for share skip locked
   ) l;
   stamp := clock_timestamp();
+  stamp_text := entry_time(stamp);
   return query
   with judged as materialized (
     select r.ord, r.kind, r.serial, r.task as task_id, r.instance as r_instance, t.agent, t.epoch, t.context_digest,
@@ -30,7 +32,8 @@ begin
            when t.state <> 'active' or t.expires_at <= stamp then 'ended'
            when t.instance is distinct from r.instance then 'not_bound'
            else 'ok' end as verdict,
-      coalesce((select array_agg(a) from jsonb_array_elements_text(r_audiences -> (r.ord - 1)::int) a), '{}') as audiences,
+      case when r.kind = 'x509' then '{}'::text[]
+           else coalesce((select array_agg(a) from jsonb_array_elements_text(r_audiences -> (r.ord - 1)::int) a), '{}') end as audiences,
       case r.kind when 'x509' then least(stamp + make_interval(secs => t.x509_ttl), t.expires_at, x509_not_after)
                   else least(stamp + make_interval(secs => t.jwt_ttl), t.expires_at, jwt_not_after) end as expires_at
     from unnest(r_task, r_instance, r_kind, r_serial) with ordinality as r(task, instance, kind, serial, ord)
@@ -41,18 +44,15 @@ begin
       case j.kind when 'x509' then x509_authority else jwt_authority end, j.audiences, stamp, j.expires_at
     from judged j where j.verdict = 'ok' order by j.ord
   ), bodies as (
-    select j.task_id, j.agent, jsonb_build_object(
-      'at', to_char(stamp at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-      'kind', 'svid.issued', 'task', j.task_id, 'agent', j.agent, 'actor', 'instance ' || j.r_instance,
-      'details', jsonb_build_object('kind', j.kind, 'serial', j.serial, 'epoch', j.epoch,
-        'audiences', j.audiences, 'expires', j.expires_at)) as body
+    select j.task_id, j.agent, j.r_instance, entry_body(stamp_text, 'svid.issued', j.task_id, j.agent, 'instance ' || j.r_instance,
+      jsonb_build_object('kind', j.kind, 'serial', j.serial, 'epoch', j.epoch, 'audiences', j.audiences, 'expires', j.expires_at)) as body
     from judged j where j.verdict = 'ok' order by j.ord
   ), logged as (
     insert into entries (at, kind, task, agent, actor, body, digest)
-    select stamp, 'svid.issued', b.task_id, b.agent, b.body ->> 'actor', b.body, sha256(convert_to(b.body::text, 'UTF8'))
+    select stamp, 'svid.issued', b.task_id, b.agent, 'instance ' || b.r_instance, b.body, sha256(convert_to(b.body::text, 'UTF8'))
     from bodies b
   )
   select j.ord, j.verdict, j.agent, j.epoch, j.context_digest, j.on_behalf_of, stamp, j.expires_at,
-    case when j.state in ('ready', 'active') and j.task_expires_at <= stamp then 'expired' else j.state end, j.task_expires_at
+    case when j.state in ('ready', 'active') and j.task_expires_at <= stamp then 'expired' else j.state end
   from judged j;
 end $$;
