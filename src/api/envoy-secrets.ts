@@ -212,7 +212,14 @@ class SecretStream {
 
   async #follow(): Promise<void> {
     const { connection, method } = this.#call;
-    const call: Call = { connection, method, signal: this.#over.signal };
+    const { signal } = this.#over;
+    const onGone: Call["onGone"] = (callback) => {
+      const gone = (): void => callback(signal.reason as BrevetError);
+      if (signal.aborted) gone();
+      else signal.addEventListener("abort", gone, { once: true });
+      return () => signal.removeEventListener("abort", gone);
+    };
+    const call: Call = { connection, method, signal, onGone };
     const holding = await this.#parts.claims.hold(connection.caller, connection.endpointTask, call);
     await new HeldX509(this.#parts, call, holding, (svids) => {
       this.#svids = svids;
