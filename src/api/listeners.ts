@@ -134,7 +134,7 @@ export function createApi(p: ApiParts): Api {
   addReflection(workload.guarded, [...both, "SpiffeWorkloadAPI", "brevet.v1.Agent", ...envoy]);
   const overseers = ["brevet.v1.Revocations", "brevet.v1.Catalog", "brevet.v1.Log", "brevet.v1.Operators"];
   addReflection(admin.guarded, [...both, ...overseers]);
-  addReflection(network.guarded, [...both, ...overseers, "SpiffeWorkloadAPI"]);
+  addReflection(network.guarded, [...both, ...overseers, "SpiffeWorkloadAPI", "envoy.service.auth.v3.Authorization"]);
   return { workload, admin, network, limits, judge, close: () => refusals.close() };
 }
 
