@@ -3,6 +3,7 @@
 // catalog, live instances, feed, lists, and only then the sockets; ready is said when it can issue.
 // It decides nothing. A crash at any point leaves what the next start takes up: rows, not memory.
 import { chmodSync, mkdirSync, readdirSync, statSync } from "node:fs";
+import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import { signaturesMade } from "../ca/authority.ts";
 import { defaultRotation } from "../ca/rotation.ts";
@@ -37,6 +38,7 @@ import { boundTasks } from "./record/tasks.ts";
 import { Crls } from "./revoke/crl.ts";
 import { Feed } from "./revoke/feed.ts";
 import { Fences } from "./revoke/fence.ts";
+import { Propagation } from "./revoke/propagation.ts";
 import { Revoker } from "./revoke/revoke.ts";
 import { Verifiers } from "./revoke/verifiers.ts";
 import { Changes } from "./changes.ts";
@@ -128,21 +130,30 @@ async function startBroker(config: Config, log: Log): Promise<Broker> {
     const certificates = new OperatorCertificates({ store, trustDomain: config.trustDomain, publicUrl: config.publicUrl, trust, onRecorded: () => issuer.recorded.x509++ });
     const feed = new Feed(store, (rows) => changes.revoked(rows), () => bindings.size > 0 || api.network.connections > 0);
     undo.push(() => feed.close());
-    const verifiers = new Verifiers();
+    const verifiers = new Verifiers({
+      store, broker: `${hostname()}/${process.pid}`, clock: feed.clock, committedAt: (sequence) => feed.committedAt(sequence),
+      onApplied: (ms) => metrics.propagation.observe({ class: "sdk" }, ms / 1000), log,
+    });
+    undo.push(() => verifiers.close());
     const crls = new Crls({ store, signers: () => trust.published.crlSigners, sequence: () => feed.sequence, log });
     undo.push(() => crls.close());
+    const propagation = new Propagation({
+      store, clock: feed.clock, committedAt: (sequence) => feed.committedAt(sequence), lists: () => crls,
+      onTold: (told, ms) => metrics.propagation.observe({ class: told }, ms / 1000),
+    });
+    crls.onChange(() => propagation.listed());
     const revoker = new Revoker({ store, fences, log, onCommitted: (verdicts, rows) => changes.committed(verdicts, rows) });
     undo.push(() => revoker.close());
 
     const endpointOf = (task: string): string => taskEndpointPath(paths.taskDir, task);
     const endpoints = new Endpoints((task) => workload.listen(endpointOf(task), 0o666, task));
     const claims = new Claims({ store, bindings, catalog, waitForTaskSeconds: config.waitForTask, openEndpoint: (task) => endpoints.open(task) });
-    changes.connect({ store, bindings, issuer, feed, crls, endpoints, metrics });
+    changes.connect({ store, bindings, issuer, feed, crls, propagation, endpoints, metrics });
     const housekeeping = new Housekeeping({ store, bindings, claims, revoker, trust, issuer, crls, feed, endpoints, reloadCatalog, health, log, retentionSeconds: config.retention });
     undo.push(() => housekeeping.close());
 
     const api: Api = createApi({
-      config, store, postgresVersion: serverVersion, catalog, claims, bindings, issuer, trust, crls, feed, revoker, certificates, verifiers, hash: new HashCache(),
+      config, store, postgresVersion: serverVersion, catalog, claims, bindings, issuer, trust, crls, feed, revoker, certificates, verifiers, propagation, hash: new HashCache(),
       health, metrics, log, endpointOf, reloadCatalog,
       onTask: (task, callback) => changes.onTask(task, callback),
       onServices: (callback) => changes.onServices(callback),
@@ -187,6 +198,10 @@ async function startBroker(config: Config, log: Log): Promise<Broker> {
       const now = { connections: api.limits.connections, network: api.network.connections, bound: bindings.size, waiting: claims.waiting, subscribers: feed.subscribers, held: issuer.held };
       for (const [what, value] of Object.entries(now)) metrics.gauges.set({ what }, value);
       metrics.feedSequence.set(feed.sequence);
+      metrics.verifiers.set({ kind: "acknowledging" }, verifiers.connected);
+      metrics.verifiers.set({ kind: "silent" }, verifiers.silent);
+      metrics.verifiersLag.set(verifiers.lagMs(feed.sequence) / 1000);
+      metrics.crlAge.set(Math.max(0, ...crls.published.map(({ at }) => feed.clock.now() - at.getTime())) / 1000);
     };
     const { url: httpUrl, close: closeHttp } = await serveHttp({ config, health, trust, crls, own, issuer, judge: api.judge, metrics, collect, log });
     undo.push(closeHttp);

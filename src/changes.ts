@@ -10,6 +10,7 @@ import type { Store } from "./record/store.ts";
 import { getTasks } from "./record/tasks.ts";
 import type { Crls } from "./revoke/crl.ts";
 import type { Feed } from "./revoke/feed.ts";
+import type { Propagation } from "./revoke/propagation.ts";
 import type { Metrics } from "./telemetry.ts";
 
 export type Told = {
@@ -18,6 +19,7 @@ export type Told = {
   readonly issuer: Issuer;
   readonly feed: Feed;
   readonly crls: Crls;
+  readonly propagation: Propagation;
   readonly endpoints: Endpoints;
   readonly metrics: Metrics;
 };
@@ -37,7 +39,7 @@ export class Changes {
   /** A batch of this broker's own is committed. */
   committed(verdicts: readonly RevokeVerdict[], rows: readonly FeedRow[]): void {
     for (const verdict of verdicts) {
-      if (verdict.verdict === "ended" || verdict.verdict === "already") this.#ended(verdict.task);
+      if (verdict.verdict === "ended" || verdict.verdict === "already") this.#ended(verdict.task, verdict.verdict === "ended" ? verdict.at : undefined);
       else if (verdict.verdict === "changed" || verdict.epoch > this.#epochOf(verdict.task)) this.#changed(verdict.task, verdict.epoch);
       this.#told?.metrics.ended.inc({ verdict: verdict.verdict, state: verdict.state ?? "" });
     }
@@ -54,7 +56,7 @@ export class Changes {
     told.crls.changed();
     const foreign = rows.filter((row) => this.#epochOf(row.subject) < row.epoch);
     if (rows.some((row) => row.subject.startsWith("service/"))) this.servicesChanged();
-    if (foreign.length > 0) void this.#look(told, foreign.map((row) => row.subject));
+    if (foreign.length > 0) void this.#look(told, foreign);
   }
 
   /** Calls back with each revocation, whoever committed it, once and in order. */
@@ -92,21 +94,22 @@ export class Changes {
     return this.#told?.bindings.get(task)?.epoch ?? Infinity;
   }
 
-  async #look(told: Told, tasks: readonly string[]): Promise<void> {
+  async #look(told: Told, revoked: readonly FeedRow[]): Promise<void> {
     try {
-      const rows = new Map((await getTasks(told.store, tasks)).map((row) => [row.id, row]));
-      for (const task of tasks) {
-        const row = rows.get(task);
-        if (row?.state === "active") this.#changed(task, row.epoch);
-        else this.#ended(task);
+      const rows = new Map((await getTasks(told.store, revoked.map(({ subject }) => subject))).map((row) => [row.id, row]));
+      for (const { subject, at } of revoked) {
+        const row = rows.get(subject);
+        if (row?.state === "active") this.#changed(subject, row.epoch);
+        else this.#ended(subject, at);
       }
     } catch {
       // over or only changed, who knows: a task taken for ended would lose its process's watch for good
-      setTimeout(() => void this.#look(told, tasks), lookAgainMs).unref();
+      setTimeout(() => void this.#look(told, revoked), lookAgainMs).unref();
     }
   }
 
-  #ended(task: string): void {
+  #ended(task: string, committedAt: number | undefined): void {
+    this.#told?.propagation.ending(task, committedAt);
     this.#told?.issuer.forget(task);
     this.#told?.bindings.ended(task);
     this.#told?.endpoints.shut(task);

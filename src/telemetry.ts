@@ -59,6 +59,14 @@ export function createMetrics() {
     signatures: new Gauge({ name: "brevet_signatures", help: "Signatures made since the start, by kind", labelNames: ["kind"], registers }),
     recorded: new Gauge({ name: "brevet_svids_recorded", help: "SVIDs recorded since the start, by kind: never fewer than the signatures", labelNames: ["kind"], registers }),
     gauges: new Gauge({ name: "brevet_now", help: "Connections, open endpoints, bound tasks, waiting callers, feed subscribers, held SVIDs", labelNames: ["what"], registers }),
+    propagation: new Histogram({
+      name: "brevet_revocation_propagation_seconds", labelNames: ["class"], registers,
+      help: "From a revocation's commit until it was in force: at a verifier (sdk, its word's way back included), a workload stream (stream), in a published list (crl)",
+      buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
+    }),
+    verifiers: new Gauge({ name: "brevet_feed_subscribers", help: "Who follows the feed here: acknowledging, or silent", labelNames: ["kind"], registers }),
+    verifiersLag: new Gauge({ name: "brevet_feed_acknowledgement_lag_seconds", help: "Age of the oldest revocation that a connected verifier has not acknowledged", registers }),
+    crlAge: new Gauge({ name: "brevet_crl_age_seconds", help: "Age of the oldest published list", registers }),
     feedSequence: new Gauge({ name: "brevet_feed_sequence", help: "The last revocation known here", registers }),
   };
 }

@@ -57,6 +57,8 @@ const calls: Readonly<Record<string, { readonly on: readonly Socket[]; readonly 
   "/brevet.v1.Agent/Status": { on: ["workload"], request: () => ({}) },
   "/brevet.v1.Feed/Watch": { on: ["workload", "admin"], request: () => ({}) },
   "/brevet.v1.Revocations/Revoke": { on: ["admin"], request: () => ({ reason: "tired", dryRun: true }) },
+  "/brevet.v1.Revocations/WatchPropagation": { on: ["admin"], request: () => ({ subjects: [ids.ready], once: true }) },
+  "/brevet.v1.Revocations/ListVerifiers": { on: ["admin"], request: () => ({}) },
   "/brevet.v1.Catalog/Apply": { on: ["admin"], request: () => ({ files: [{ name: "a.yaml", text: catalog }], dryRun: true }) },
   "/brevet.v1.Catalog/ListAgents": { on: ["admin"], request: () => ({}) },
   "/brevet.v1.Catalog/GetAgent": { on: ["admin"], request: () => ({ name: "researcher" }) },

@@ -54,7 +54,7 @@ export type AdminParts = {
 
 const reasonLength = 1024;
 
-export function revocationHandlers(server: ApiServer, p: AdminParts): RevocationsHandlers {
+export function revocationHandlers(server: ApiServer, p: AdminParts): Pick<RevocationsHandlers, "Revoke"> {
   return {
     Revoke: server.unary("Revocations.Revoke", async (request: RevokeRequest__Output, call) => {
       const fields = new Fields();

@@ -17,6 +17,8 @@ export type HeldParts = {
   readonly issuer: Issuer;
   /** Calls back when SVIDs of services were revoked, or the catalog changed. */
   readonly onServicesChanged: (callback: () => void) => () => void;
+  /** Told of each SVID that a run loses, by its task or service. */
+  readonly onLost: (subject: string) => void;
 };
 
 const paceMs = 100;
@@ -170,7 +172,9 @@ export class HeldX509 {
   /** In the same turn as the change: what is no longer held leaves the stream at once. False if that was all. */
   #dropLost(): boolean {
     const left = this.#held(this.#sent);
+    for (const svid of this.#sent) if (!left.includes(svid)) this.#parts.onLost(svid.hint);
     if (this.#sent.length > 0 && left.length === 0) {
+      this.#sent = []; // lost once
       this.#fail(ended());
       return false;
     }

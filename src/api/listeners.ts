@@ -22,6 +22,7 @@ import type { TaskRow } from "../record/tasks.ts";
 import type { Store } from "../record/store.ts";
 import type { Crls } from "../revoke/crl.ts";
 import type { Feed } from "../revoke/feed.ts";
+import type { Propagation } from "../revoke/propagation.ts";
 import type { Revoker } from "../revoke/revoke.ts";
 import type { Verifiers } from "../revoke/verifiers.ts";
 import type { Log, Metrics } from "../telemetry.ts";
@@ -36,6 +37,7 @@ import { trustHandlers } from "./info.ts";
 import { Judge } from "./judge.ts";
 import { CallerLimits } from "./limits.ts";
 import { operatorHandlers } from "./operators.ts";
+import { propagationHandlers } from "./propagation.ts";
 import { addReflection } from "./reflection.ts";
 import { Refusals } from "./refusals.ts";
 import { networkRoles } from "./roles.ts";
@@ -58,6 +60,7 @@ export type ApiParts = {
   readonly revoker: Revoker;
   readonly certificates: OperatorCertificates;
   readonly verifiers: Verifiers;
+  readonly propagation: Propagation;
   readonly hash: HashCache;
   readonly health: BrokerParts;
   readonly metrics: Metrics;
@@ -114,16 +117,17 @@ export function createApi(p: ApiParts): Api {
   }
   const judge = new Judge(trust, feed);
   const validate = validator(judge, (subject) => feed.epochOf(subject));
+  const onLost = (subject: string): void => p.propagation.streamLost(subject);
   for (const api of [workload, network]) {
-    api.addService(services.workload, workloadHandlers(api, { ...p, trustDomain, validate, onServicesChanged: p.onServices }));
+    api.addService(services.workload, workloadHandlers(api, { ...p, trustDomain, validate, onServicesChanged: p.onServices, onLost }));
     api.addService(envoyServices.authorization, checkHandlers(api, { ...p, judge }));
   }
   workload.addService(services.agent, agentHandlers(workload, { ...p, trustDomain, access }));
-  workload.addService(envoyServices.secrets, secretHandlers(workload, { ...p, trustDomain, onServicesChanged: p.onServices }));
+  workload.addService(envoyServices.secrets, secretHandlers(workload, { ...p, trustDomain, onServicesChanged: p.onServices, onLost }));
 
   const adminParts = { ...p, trustDomain, access, explain: new Explainer({ store, catalog, claims, hash: p.hash }) };
   for (const api of [admin, network]) {
-    api.addService(services.revocations, revocationHandlers(api, adminParts));
+    api.addService(services.revocations, { ...revocationHandlers(api, adminParts), ...propagationHandlers(api, p) });
     api.addService(services.catalog, catalogHandlers(api, adminParts));
     api.addService(services.log, logHandlers(api, adminParts));
     api.addService(services.operators, operatorHandlers(api, { ...p, trustDomain }));

@@ -21,7 +21,7 @@ const table: Readonly<Record<string, Readonly<Record<string, readonly Role[]>>>>
   },
   "brevet.v1.Feed": { Watch: everybody },
   "brevet.v1.Trust": { GetBundle: everybody, WatchBundle: everybody, GetInfo: everybody },
-  "brevet.v1.Revocations": { Revoke: overseers },
+  "brevet.v1.Revocations": { Revoke: overseers, WatchPropagation: readers, ListVerifiers: readers },
   "brevet.v1.Catalog": { Apply: overseers, DisableAgent: overseers, EnableAgent: overseers, ListAgents: readers, GetAgent: readers },
   "brevet.v1.Log": { ListEntries: readers, ListSvids: readers, ListAttestations: readers, Explain: readers },
   "brevet.v1.Operators": { Add: ["administrator"], Remove: overseers, List: readers, Renew: networkRoles },

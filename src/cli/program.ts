@@ -19,11 +19,12 @@ import { addRun } from "./run.ts";
 import { addSidecar } from "./sidecar.ts";
 import { addSvid } from "./svid.ts";
 import { addTask } from "./task.ts";
+import { addVerifier } from "./verifier.ts";
 import { addVerify } from "./verify.ts";
 import { addVersion } from "./version.ts";
 
 const nouns = [
-  addBroker, addApply, addAgent, addTask, addRun, addSidecar, addRevoke, addSvid, addVerify, addExplain, addBundle, addFeed,
+  addBroker, addApply, addAgent, addTask, addRun, addSidecar, addRevoke, addSvid, addVerify, addExplain, addBundle, addFeed, addVerifier,
   addAttestation, addLog, addDoctor, addVersion,
 ];
 

@@ -1,22 +1,26 @@
 // How does a person stop what must not go on?
 // One command names one target and a reason, and shows what died. A repeat finds nothing left to end
 // and is a success. Ending everything asks for the trust domain's name first.
-// What ending means is src/revoke's business.
+// What ending means is src/revoke's business; how far it has come, propagation.ts shows.
 import { createInterface } from "node:readline/promises";
 import type { Command } from "commander";
+import type { Connection } from "../client/connect.ts";
 import type { EndedTask__Output } from "../generated/brevet/v1/EndedTask.ts";
 import type { RevokeRequest } from "../generated/brevet/v1/RevokeRequest.ts";
 import type { RevokeResponse__Output } from "../generated/brevet/v1/RevokeResponse.ts";
 import { BrevetError } from "../errors.ts";
-import { answering, usageError } from "./options.ts";
+import { answering, duration, usageError } from "./options.ts";
 import type { Common } from "./options.ts";
-import { painter, print, safe, table } from "./output.ts";
+import { painter, print, printNext, safe, table } from "./output.ts";
+import { followPropagation } from "./propagation.ts";
 import { asAdmin } from "./reach.ts";
 import { about, taskRef } from "./target.ts";
 
 type Flags = Common & {
-  task?: string; agent?: string; service?: string; all?: true; confirm?: string; reason: string; dryRun?: true;
+  task?: string; agent?: string; service?: string; all?: true; confirm?: string; reason: string; dryRun?: true; wait?: true; timeout?: number;
 };
+
+const defaultSeconds = 30;
 
 export function addRevoke(program: Command): void {
   answering(program, "revoke", {
@@ -32,12 +36,27 @@ export function addRevoke(program: Command): void {
     .option("--confirm <name>", "the trust domain's name, instead of being asked for it")
     .requiredOption("--reason <text>", "why, for the record")
     .option("--dry-run", "show what would die")
+    .option("--wait", "follow it until every live verifier has applied it; exit 1 if one has not in time")
+    .option("--timeout <duration>", "with --wait: for how long (default: 30s)", duration)
     .action(async (flags: Flags) => {
       const target = await targetOf(flags);
       const request = { ...target.request, reason: flags.reason, dryRun: flags.dryRun ?? false };
-      const answer = await asAdmin(flags, (broker) => about(target.field, target.given, broker.revocations.revoke(request)));
-      await print(flags.output, answer, () => revokedText(answer));
+      if (!flags.wait && flags.timeout !== undefined) throw usageError("--timeout goes with --wait");
+      if (flags.wait && flags.dryRun) throw usageError("--wait has nothing to wait for with --dry-run");
+      await asAdmin(flags, async (broker) => {
+        const answer = await about(target.field, target.given, broker.revocations.revoke(request));
+        if (!flags.wait) return await print(flags.output, answer, () => revokedText(answer));
+        await printNext(flags.output, answer, () => `${revokedText(answer)}\n`);
+        const subjects = await subjectsOf(broker, target.request, answer);
+        if (subjects.length > 0) await followPropagation(broker, subjects, { output: flags.output, timeoutMs: (flags.timeout ?? defaultSeconds) * 1_000 });
+      });
     });
+}
+
+/** What ended by this call; of a single task, also what had ended before. */
+async function subjectsOf(broker: Connection, { task }: RevokeRequest, answer: RevokeResponse__Output): Promise<string[]> {
+  if (task !== undefined && answer.tasks.length === 0) return [(await broker.tasks.get({ task })).id];
+  return [...answer.tasks.map(({ id }) => id), ...answer.services.map((name) => `service/${name}`)];
 }
 
 type Target = { readonly field: string; readonly given: string; readonly request: RevokeRequest };

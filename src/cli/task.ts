@@ -7,11 +7,14 @@ import { Option } from "commander";
 import type { Command } from "commander";
 import type { Connection } from "../client/connect.ts";
 import type { OpenTaskRequest } from "../generated/brevet/v1/OpenTaskRequest.ts";
+import { BrevetError } from "../errors.ts";
+import type { Propagation__Output } from "../generated/brevet/v1/Propagation.ts";
 import type { Task__Output } from "../generated/brevet/v1/Task.ts";
 import { binds, scopes, taskStates } from "../identity/task.ts";
 import { answering, duration, group, pair, pairsOf, pid, readInput, usageError, wholeNumber, collect } from "./options.ts";
 import type { Common } from "./options.ts";
 import { fields, pairs, painter, print, printNext, safe, short, table, when } from "./output.ts";
+import { propagationNow, propagationText } from "./propagation.ts";
 import { fillPrivate, openPrivate } from "./private-file.ts";
 import { asCaller, asOpener } from "./reach.ts";
 import { about, claimRemedy, taskRef } from "./target.ts";
@@ -152,8 +155,11 @@ function addLooking(task: Command): void {
   answering(task, "show", { summary: "Show all that is known of a task", example: "brevet task show pid:4711" })
     .argument("<task>", "the task")
     .action(async (ref: string, options: Common) => {
-      const found = await asOpener(options, (broker) => about("task", ref, broker.tasks.get({ task: taskRef(ref) })));
-      await print(options.output, found, () => taskText(found));
+      await asOpener(options, async (broker) => {
+        const found = await about("task", ref, broker.tasks.get({ task: taskRef(ref) }));
+        const propagation = found.endedAt ? await propagationIfAllowed(broker, found.id) : undefined;
+        await print(options.output, { ...found, ...(propagation && { propagation }) }, () => taskText(found) + (propagation ? `\n\n${propagationText(propagation)}` : ""));
+      });
     });
 
   answering(task, "watch", { summary: "Follow a task until it has ended", example: "brevet task watch 0190c2a4" })
@@ -167,6 +173,16 @@ function addLooking(task: Command): void {
         }
       });
     });
+}
+
+/** How far its end has come: administrators see that. */
+async function propagationIfAllowed(broker: Connection, task: string): Promise<Propagation__Output | undefined> {
+  try {
+    return await propagationNow(broker, task);
+  } catch (error) {
+    if (error instanceof BrevetError && ["UNIMPLEMENTED", "NOT_FOUND", "DENIED_ROLE"].includes(error.code)) return undefined;
+    throw error;
+  }
 }
 
 type Page = { tasks: Task__Output[]; nextPageToken: string };

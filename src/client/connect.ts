@@ -32,7 +32,7 @@ type Dialogue<I, O> = (request: I, options?: Pick<CallOptions, "signal"> & { rea
 type More<I> = (say: (message: I) => void) => void;
 
 type Streaming =
-  "Watch" | "WatchBundle" | "FetchX509SVID" | "FetchX509Bundles" | "FetchJWTBundles" | "FetchWITSVID" | "FetchWITBundles";
+  "Watch" | "WatchBundle" | "WatchPropagation" | "FetchX509SVID" | "FetchX509Bundles" | "FetchJWTBundles" | "FetchWITSVID" | "FetchWITBundles";
 type Caller<Definition> = {
   readonly [Name in keyof Definition as Name extends string ? (string extends Name ? never : Uncapitalize<Name>) : never]:
     Definition[Name] extends MethodDefinition<infer I, infer _Wire, infer _Received, infer O>

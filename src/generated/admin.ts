@@ -33,15 +33,20 @@ import type { ListAttestationsRequest as _brevet_v1_ListAttestationsRequest, Lis
 import type { ListAttestationsResponse as _brevet_v1_ListAttestationsResponse, ListAttestationsResponse__Output as _brevet_v1_ListAttestationsResponse__Output } from './brevet/v1/ListAttestationsResponse.ts';
 import type { ListEntriesRequest as _brevet_v1_ListEntriesRequest, ListEntriesRequest__Output as _brevet_v1_ListEntriesRequest__Output } from './brevet/v1/ListEntriesRequest.ts';
 import type { ListEntriesResponse as _brevet_v1_ListEntriesResponse, ListEntriesResponse__Output as _brevet_v1_ListEntriesResponse__Output } from './brevet/v1/ListEntriesResponse.ts';
+import type { ListProgress as _brevet_v1_ListProgress, ListProgress__Output as _brevet_v1_ListProgress__Output } from './brevet/v1/ListProgress.ts';
 import type { ListSvidsRequest as _brevet_v1_ListSvidsRequest, ListSvidsRequest__Output as _brevet_v1_ListSvidsRequest__Output } from './brevet/v1/ListSvidsRequest.ts';
 import type { ListSvidsResponse as _brevet_v1_ListSvidsResponse, ListSvidsResponse__Output as _brevet_v1_ListSvidsResponse__Output } from './brevet/v1/ListSvidsResponse.ts';
 import type { ListTasksRequest as _brevet_v1_ListTasksRequest, ListTasksRequest__Output as _brevet_v1_ListTasksRequest__Output } from './brevet/v1/ListTasksRequest.ts';
 import type { ListTasksResponse as _brevet_v1_ListTasksResponse, ListTasksResponse__Output as _brevet_v1_ListTasksResponse__Output } from './brevet/v1/ListTasksResponse.ts';
+import type { ListVerifiersRequest as _brevet_v1_ListVerifiersRequest, ListVerifiersRequest__Output as _brevet_v1_ListVerifiersRequest__Output } from './brevet/v1/ListVerifiersRequest.ts';
+import type { ListVerifiersResponse as _brevet_v1_ListVerifiersResponse, ListVerifiersResponse__Output as _brevet_v1_ListVerifiersResponse__Output } from './brevet/v1/ListVerifiersResponse.ts';
 import type { LogClient as _brevet_v1_LogClient, LogDefinition as _brevet_v1_LogDefinition } from './brevet/v1/Log.ts';
 import type { LogEntry as _brevet_v1_LogEntry, LogEntry__Output as _brevet_v1_LogEntry__Output } from './brevet/v1/LogEntry.ts';
 import type { NearMatch as _brevet_v1_NearMatch, NearMatch__Output as _brevet_v1_NearMatch__Output } from './brevet/v1/NearMatch.ts';
 import type { OpenTaskRequest as _brevet_v1_OpenTaskRequest, OpenTaskRequest__Output as _brevet_v1_OpenTaskRequest__Output } from './brevet/v1/OpenTaskRequest.ts';
 import type { Part as _brevet_v1_Part, Part__Output as _brevet_v1_Part__Output } from './brevet/v1/Part.ts';
+import type { Propagation as _brevet_v1_Propagation, Propagation__Output as _brevet_v1_Propagation__Output } from './brevet/v1/Propagation.ts';
+import type { Residual as _brevet_v1_Residual, Residual__Output as _brevet_v1_Residual__Output } from './brevet/v1/Residual.ts';
 import type { RevocationsClient as _brevet_v1_RevocationsClient, RevocationsDefinition as _brevet_v1_RevocationsDefinition } from './brevet/v1/Revocations.ts';
 import type { RevokeRequest as _brevet_v1_RevokeRequest, RevokeRequest__Output as _brevet_v1_RevokeRequest__Output } from './brevet/v1/RevokeRequest.ts';
 import type { RevokeResponse as _brevet_v1_RevokeResponse, RevokeResponse__Output as _brevet_v1_RevokeResponse__Output } from './brevet/v1/RevokeResponse.ts';
@@ -49,7 +54,10 @@ import type { SvidRecord as _brevet_v1_SvidRecord, SvidRecord__Output as _brevet
 import type { Task as _brevet_v1_Task, Task__Output as _brevet_v1_Task__Output } from './brevet/v1/Task.ts';
 import type { TasksClient as _brevet_v1_TasksClient, TasksDefinition as _brevet_v1_TasksDefinition } from './brevet/v1/Tasks.ts';
 import type { TrustClient as _brevet_v1_TrustClient, TrustDefinition as _brevet_v1_TrustDefinition } from './brevet/v1/Trust.ts';
+import type { VerifierProgress as _brevet_v1_VerifierProgress, VerifierProgress__Output as _brevet_v1_VerifierProgress__Output } from './brevet/v1/VerifierProgress.ts';
+import type { VerifierRecord as _brevet_v1_VerifierRecord, VerifierRecord__Output as _brevet_v1_VerifierRecord__Output } from './brevet/v1/VerifierRecord.ts';
 import type { WatchBundleRequest as _brevet_v1_WatchBundleRequest, WatchBundleRequest__Output as _brevet_v1_WatchBundleRequest__Output } from './brevet/v1/WatchBundleRequest.ts';
+import type { WatchPropagationRequest as _brevet_v1_WatchPropagationRequest, WatchPropagationRequest__Output as _brevet_v1_WatchPropagationRequest__Output } from './brevet/v1/WatchPropagationRequest.ts';
 import type { WatchTaskRequest as _brevet_v1_WatchTaskRequest, WatchTaskRequest__Output as _brevet_v1_WatchTaskRequest__Output } from './brevet/v1/WatchTaskRequest.ts';
 import type { ListValue as _google_protobuf_ListValue, ListValue__Output as _google_protobuf_ListValue__Output } from './google/protobuf/ListValue.ts';
 import type { Struct as _google_protobuf_Struct, Struct__Output as _google_protobuf_Struct__Output } from './google/protobuf/Struct.ts';
@@ -95,15 +103,20 @@ export interface ProtoGrpcType {
       ListAttestationsResponse: MessageTypeDefinition<_brevet_v1_ListAttestationsResponse, _brevet_v1_ListAttestationsResponse__Output>
       ListEntriesRequest: MessageTypeDefinition<_brevet_v1_ListEntriesRequest, _brevet_v1_ListEntriesRequest__Output>
       ListEntriesResponse: MessageTypeDefinition<_brevet_v1_ListEntriesResponse, _brevet_v1_ListEntriesResponse__Output>
+      ListProgress: MessageTypeDefinition<_brevet_v1_ListProgress, _brevet_v1_ListProgress__Output>
       ListSvidsRequest: MessageTypeDefinition<_brevet_v1_ListSvidsRequest, _brevet_v1_ListSvidsRequest__Output>
       ListSvidsResponse: MessageTypeDefinition<_brevet_v1_ListSvidsResponse, _brevet_v1_ListSvidsResponse__Output>
       ListTasksRequest: MessageTypeDefinition<_brevet_v1_ListTasksRequest, _brevet_v1_ListTasksRequest__Output>
       ListTasksResponse: MessageTypeDefinition<_brevet_v1_ListTasksResponse, _brevet_v1_ListTasksResponse__Output>
+      ListVerifiersRequest: MessageTypeDefinition<_brevet_v1_ListVerifiersRequest, _brevet_v1_ListVerifiersRequest__Output>
+      ListVerifiersResponse: MessageTypeDefinition<_brevet_v1_ListVerifiersResponse, _brevet_v1_ListVerifiersResponse__Output>
       Log: SubtypeConstructor<typeof grpc.Client, _brevet_v1_LogClient> & { service: _brevet_v1_LogDefinition }
       LogEntry: MessageTypeDefinition<_brevet_v1_LogEntry, _brevet_v1_LogEntry__Output>
       NearMatch: MessageTypeDefinition<_brevet_v1_NearMatch, _brevet_v1_NearMatch__Output>
       OpenTaskRequest: MessageTypeDefinition<_brevet_v1_OpenTaskRequest, _brevet_v1_OpenTaskRequest__Output>
       Part: MessageTypeDefinition<_brevet_v1_Part, _brevet_v1_Part__Output>
+      Propagation: MessageTypeDefinition<_brevet_v1_Propagation, _brevet_v1_Propagation__Output>
+      Residual: MessageTypeDefinition<_brevet_v1_Residual, _brevet_v1_Residual__Output>
       Revocations: SubtypeConstructor<typeof grpc.Client, _brevet_v1_RevocationsClient> & { service: _brevet_v1_RevocationsDefinition }
       RevokeRequest: MessageTypeDefinition<_brevet_v1_RevokeRequest, _brevet_v1_RevokeRequest__Output>
       RevokeResponse: MessageTypeDefinition<_brevet_v1_RevokeResponse, _brevet_v1_RevokeResponse__Output>
@@ -111,7 +124,10 @@ export interface ProtoGrpcType {
       Task: MessageTypeDefinition<_brevet_v1_Task, _brevet_v1_Task__Output>
       Tasks: SubtypeConstructor<typeof grpc.Client, _brevet_v1_TasksClient> & { service: _brevet_v1_TasksDefinition }
       Trust: SubtypeConstructor<typeof grpc.Client, _brevet_v1_TrustClient> & { service: _brevet_v1_TrustDefinition }
+      VerifierProgress: MessageTypeDefinition<_brevet_v1_VerifierProgress, _brevet_v1_VerifierProgress__Output>
+      VerifierRecord: MessageTypeDefinition<_brevet_v1_VerifierRecord, _brevet_v1_VerifierRecord__Output>
       WatchBundleRequest: MessageTypeDefinition<_brevet_v1_WatchBundleRequest, _brevet_v1_WatchBundleRequest__Output>
+      WatchPropagationRequest: MessageTypeDefinition<_brevet_v1_WatchPropagationRequest, _brevet_v1_WatchPropagationRequest__Output>
       WatchTaskRequest: MessageTypeDefinition<_brevet_v1_WatchTaskRequest, _brevet_v1_WatchTaskRequest__Output>
     }
   }

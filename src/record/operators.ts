@@ -3,6 +3,7 @@
 // given again. Adding and removing write the feed's row in the same transaction (functions/).
 // Certificates are issued by src/issue/operators.ts; what a role may do is src/api/roles.ts's.
 import type { FeedRow } from "./revocations.ts";
+import { unixMs } from "./store.ts";
 import type { Row, Statement, Store } from "./store.ts";
 import type { SigningAuthorities } from "./svids.ts";
 
@@ -46,7 +47,7 @@ export async function listOperators(store: Store): Promise<OperatorRow[]> {
 
 export type NewOperator = Pick<OperatorRow, "name" | "role" | "agents" | "ttlSeconds"> & { readonly replace: boolean; readonly by: string };
 
-const addStatement: Statement = { name: "add_operator", text: "select verdict, epoch, sequence, until from add_operator($1, $2, $3, $4, $5, $6)" };
+const addStatement: Statement = { name: "add_operator", text: `select verdict, epoch, sequence, until, ${unixMs("at")} as at from add_operator($1, $2, $3, $4, $5, $6)` };
 
 /** `ended`: what the certificates until now died of, for the feed. */
 export async function addOperator(
@@ -57,7 +58,7 @@ export async function addOperator(
   return { verdict: row["verdict"] as "added" | "replaced" | "exists", epoch: row["epoch"] as number, ended };
 }
 
-const removeStatement: Statement = { name: "remove_operator", text: "select epoch, sequence, until from remove_operator($1, $2, $3)" };
+const removeStatement: Statement = { name: "remove_operator", text: `select epoch, sequence, until, ${unixMs("at")} as at from remove_operator($1, $2, $3)` };
 
 /** Undefined: there is none of this name. */
 export async function removeOperator(store: Store, name: string, reason: string, by: string): Promise<FeedRow | undefined> {
@@ -66,7 +67,7 @@ export async function removeOperator(store: Store, name: string, reason: string,
 }
 
 function toFeedRow(name: string, row: Row): FeedRow {
-  return { subject: `brevet/operator/${name}`, epoch: row["epoch"] as number, sequence: row["sequence"] as number, until: row["until"] as Date };
+  return { subject: `brevet/operator/${name}`, epoch: row["epoch"] as number, sequence: row["sequence"] as number, until: row["until"] as Date, at: row["at"] as number };
 }
 
 const issueStatement: Statement = {

@@ -3,6 +3,7 @@
 // their order is the order of the commits, and a reader that asks for what is above N misses nothing.
 // The transaction itself is revoke_tasks (functions/); who is told is src/revoke's business.
 import type { TaskState } from "../identity/task.ts";
+import { unixMs } from "./store.ts";
 import type { Statement, Store, Transaction } from "./store.ts";
 import { taskColumns, toTask } from "./tasks.ts";
 import type { TaskRow } from "./tasks.ts";
@@ -26,13 +27,15 @@ export type RevokeVerdict = {
   /** Absent: nothing to tell the verifiers. */
   readonly sequence: number | null;
   readonly until: Date | null;
+  /** Unix milliseconds, with their fraction. */
+  readonly at: number;
   /** As it is now; null: there is none. */
   readonly row: TaskRow | null;
 };
 
 const revokeStatement: Statement = {
   name: "revoke_tasks",
-  text: `select r.verdict, r.state_before, r.state as stored_state, r.sequence, r.until, ${taskColumns} from revoke_tasks($1, $2, $3, $4, $5, $6) r,
+  text: `select r.verdict, r.state_before, r.state as stored_state, r.sequence, r.until, ${unixMs("r.at")} as at, ${taskColumns} from revoke_tasks($1, $2, $3, $4, $5, $6) r,
     lateral (select (r.task).*) t, lateral (select (r.instance).*) i order by r.ord`,
 };
 
@@ -56,6 +59,7 @@ export async function revokeTasks(store: Store, requests: readonly RevokeRequest
       epoch: (row["epoch"] as number | null) ?? 0,
       sequence: row["sequence"] as number | null,
       until: row["until"] as Date | null,
+      at: row["at"] as number,
       row: row["id"] === null ? null : toTask(row),
     }] : [];
   });
@@ -63,7 +67,7 @@ export async function revokeTasks(store: Store, requests: readonly RevokeRequest
 
 const revokeServicesStatement: Statement = {
   name: "revoke_services",
-  text: "select name, epoch, sequence, until from revoke_services($1, $2, $3)",
+  text: `select name, epoch, sequence, until, ${unixMs("at")} as at from revoke_services($1, $2, $3)`,
 };
 
 /** `within`: the store, or a transaction that does more. */
@@ -74,25 +78,27 @@ export async function revokeServices(within: Transaction, names: readonly string
     epoch: row["epoch"] as number,
     sequence: row["sequence"] as number,
     until: row["until"] as Date,
+    at: row["at"] as number,
   }));
 }
 
-/** `subject`: a task ID, or `service/<name>`. SVIDs of it below `epoch` must not be accepted. */
-export type FeedRow = { readonly subject: string; readonly epoch: number; readonly sequence: number; readonly until: Date };
+/** `subject`: a task ID, or `service/<name>`. SVIDs of it below `epoch` must not be accepted, since `at` (Unix milliseconds). */
+export type FeedRow = { readonly subject: string; readonly epoch: number; readonly sequence: number; readonly until: Date; readonly at: number };
 
-export type FeedHead = { readonly feedId: string; readonly sequence: number; readonly asOf: Date };
+/** `asOf`: Unix milliseconds, with their fraction. */
+export type FeedHead = { readonly feedId: string; readonly sequence: number; readonly asOf: number };
 
-const headStatement: Statement = { name: "feed_head", text: "select feed_id, sequence, clock_timestamp() as as_of from feed_head" };
+const headStatement: Statement = { name: "feed_head", text: `select feed_id, sequence, ${unixMs("clock_timestamp()")} as as_of from feed_head` };
 
 /** The head as of a read that began after this call: the proof of life behind each heartbeat. */
 export async function readFeedHead(store: Store): Promise<FeedHead> {
   const [row] = await store.query(headStatement);
-  return { feedId: row?.["feed_id"] as string, sequence: row?.["sequence"] as number, asOf: row?.["as_of"] as Date };
+  return { feedId: row?.["feed_id"] as string, sequence: row?.["sequence"] as number, asOf: row?.["as_of"] as number };
 }
 
 const sinceStatement: Statement = {
   name: "feed_since",
-  text: "select subject, epoch, sequence, until from revocations where sequence > $1 order by sequence limit $2",
+  text: `select subject, epoch, sequence, until, ${unixMs("at")} as at from revocations where sequence > $1 order by sequence limit $2`,
 };
 
 /** Revocations after a sequence, in order. */
@@ -102,7 +108,7 @@ export async function revocationsSince(store: Store, sequence: number, limit: nu
 
 const liveStatement: Statement = {
   name: "feed_live",
-  text: `select subject, epoch, sequence, until from revocations
+  text: `select subject, epoch, sequence, until, ${unixMs("at")} as at from revocations
     where sequence > $1 and until > clock_timestamp() order by sequence limit $2`,
 };
 
@@ -117,5 +123,42 @@ function toFeedRow(row: Record<string, unknown>): FeedRow {
     epoch: row["epoch"] as number,
     sequence: row["sequence"] as number,
     until: row["until"] as Date,
+    at: row["at"] as number,
+  };
+}
+
+/** What died with a subject's newest revocation: SVIDs of one kind and authority that had not expired. */
+export type DeadSvids = { readonly kind: "x509" | "jwt"; readonly authority: string; readonly count: number; readonly lastExpiry: number };
+
+const subjectsStatement: Statement = {
+  name: "revocations_of",
+  text: `select max(r.sequence) as sequence, ${unixMs("max(r.at)")} as at from unnest($1::text[]) x(subject)
+    cross join lateral (select * from revocations r where r.subject = x.subject order by r.epoch desc limit 1) r`,
+};
+
+const deadStatement: Statement = {
+  name: "dead_svids",
+  text: `with dead as (
+      select r.subject, r.epoch, r.at, case when r.subject like '%/%' then null else r.subject::uuid end as task
+      from unnest($1::text[]) x(subject)
+      cross join lateral (select * from revocations r where r.subject = x.subject order by r.epoch desc limit 1) r),
+    died as (
+      select s.kind, s.authority, s.expires_at from dead d join svids s on s.task = d.task and s.epoch < d.epoch where s.expires_at > d.at
+      union all
+      select s.kind, s.authority, s.expires_at from dead d join svids s on d.subject = 'service/' || s.service and s.epoch < d.epoch
+        where d.task is null and s.service is not null and s.expires_at > d.at)
+    select kind, authority, count(*) as count, ${unixMs("max(expires_at)")} as last_expiry from died group by kind, authority`,
+};
+
+/** The last of the newest revocations of these subjects (0: there is none), and what died with them. Times are Unix milliseconds. */
+export async function readDead(store: Store, subjects: readonly string[]): Promise<{ sequence: number; at: number; svids: DeadSvids[] }> {
+  const [row] = await store.query(subjectsStatement, [subjects]);
+  const sequence = (row?.["sequence"] as number | null) ?? 0;
+  const svids = sequence === 0 ? [] : await store.query(deadStatement, [subjects]);
+  return {
+    sequence, at: (row?.["at"] as number | null) ?? 0,
+    svids: svids.map((found) => ({
+      kind: found["kind"] as "x509" | "jwt", authority: found["authority"] as string, count: found["count"] as number, lastExpiry: found["last_expiry"] as number,
+    })),
   };
 }

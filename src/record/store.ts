@@ -13,6 +13,11 @@ export type ConnectionSettings = pg.PoolConfig;
 /** A statement is prepared once per connection under its name. */
 export type Statement = { readonly name: string; readonly text: string };
 
+/** A time as a number, since a Date has no fractions of a millisecond. */
+export function unixMs(expression: string): string {
+  return `(extract(epoch from ${expression}) * 1000)::float8`;
+}
+
 export type Row = Record<string, unknown>;
 
 /** One open transaction; committed when the function given to `transaction` returns. */

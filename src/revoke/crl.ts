@@ -48,6 +48,7 @@ export class Crls {
   #thread: CrlThread | undefined;
   /** Of the feed: what it killed up to here is in the thread. */
   #read = 0;
+  #carried = 0;
   #clock = 0;
   #timer: NodeJS.Timeout | undefined;
   #notBefore = 0;
@@ -63,6 +64,11 @@ export class Crls {
   /** The newest list of each authority. */
   get published(): readonly PublishedCrl[] {
     return [...this.#published.values()];
+  }
+
+  /** Of the feed: what it killed up to here stands in the published lists. */
+  get carried(): number {
+    return this.#carried;
   }
 
   /** Calls `listener` after each publication. */
@@ -141,6 +147,7 @@ export class Crls {
     }
     for (const id of this.#published.keys()) if (!signers.some((signer) => signer.record.id === id)) this.#published.delete(id);
     if (signers.some((signer) => this.#grown.has(signer.record.id))) this.#again = true; // by what a later list read
+    else this.#carried = this.#read;
     if (news) for (const listener of this.#listeners) listener();
   }
 

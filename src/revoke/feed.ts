@@ -9,6 +9,7 @@ import { services } from "../proto.ts";
 import { liveRevocations, readFeedHead, revocationsSince } from "../record/revocations.ts";
 import type { FeedRow } from "../record/revocations.ts";
 import type { Store } from "../record/store.ts";
+import { DatabaseClock } from "./clock.ts";
 
 /** `send` hands over one encoded FeedMessage and says whether the subscriber can take more now. */
 export type Subscriber = { send(message: Buffer): boolean; cut(reason: string): void };
@@ -30,6 +31,7 @@ const pageRows = 8000; // about 500 KiB encoded; a page stays below 1 MiB
 const mostBehind = 200_000;
 
 export class Feed {
+  readonly clock = new DatabaseClock();
   readonly #store: Store;
   readonly #onRows: (rows: readonly FeedRow[]) => void;
   readonly #isListening: () => boolean;
@@ -83,6 +85,12 @@ export class Feed {
     this.#askedAt = performance.now();
     if (this.silentMs < 2 * heartbeatMs) return;
     await Promise.race([this.#beat().catch(() => undefined), sleep(heartbeatMs, undefined, { ref: false })]);
+  }
+
+  /** When a revocation was made, by PostgreSQL's clock; undefined for what was so before this broker's time, or long ago. */
+  committedAt(sequence: number): number | undefined {
+    const oldest = this.#recent[0]?.sequence ?? 0;
+    return this.#recent[sequence - oldest]?.at;
   }
 
   /** Loads what still matters; to be awaited before anything is served. */
@@ -273,6 +281,7 @@ export class Feed {
       try {
         const began = performance.now();
         const head = await readFeedHead(this.#store);
+        this.clock.heard(head.asOf, began, performance.now());
         if (head.feedId !== this.#feedId || head.sequence < this.#sequence) {
           // another history (a restored backup): nobody may go on from here
           for (const subscriber of this.#subscribers.keys()) subscriber.cut("the feed has another history: connect again");
@@ -286,7 +295,7 @@ export class Feed {
         if (head.sequence > this.#sequence) await this.catchUp();
         this.#freshAt = began;
         if (performance.now() - began > heartbeatMs) return; // paused meanwhile: it says nothing about now
-        const beat = this.#encode([], { complete: true, asOf: head.asOf.getTime() });
+        const beat = this.#encode([], { complete: true, asOf: Math.floor(head.asOf) });
         for (const [subscriber, state] of this.#subscribers) {
           if (state.ready && state.sequence === this.#sequence) state.ready = subscriber.send(beat);
         }

@@ -109,7 +109,7 @@ export class Revoker {
   async #commit(requests: readonly RevokeRequest[]): Promise<readonly RevokeVerdict[]> {
     const verdicts = await revokeTasks(this.#options.store, requests); // 2
     const feed = verdicts.flatMap((v) =>
-      v.sequence === null || v.until === null ? [] : [{ subject: v.task, epoch: v.epoch, sequence: v.sequence, until: v.until }]);
+      v.sequence === null || v.until === null ? [] : [{ subject: v.task, epoch: v.epoch, sequence: v.sequence, until: v.until, at: v.at }]);
     this.#options.onCommitted(verdicts, feed); // 3
     return verdicts;
   }

@@ -1,6 +1,6 @@
 -- The second transaction for services: epoch + 1, so all SVIDs until now are dead.
 create function revoke_services(names text[], because text, who text)
-returns table (name text, epoch bigint, sequence bigint, until timestamptz) language plpgsql volatile as $$
+returns table (name text, epoch bigint, sequence bigint, until timestamptz, at timestamptz) language plpgsql volatile as $$
 #variable_conflict use_column
 declare
   stamp timestamptz;
@@ -16,7 +16,7 @@ begin
     perform log_entry(stamp, 'service.revoked', null, null, who, jsonb_build_object('service', s.name, 'epoch', s.epoch, 'reason', because));
     update feed_head h set sequence = h.sequence + 1 returning h.sequence into head;
     insert into revocations (sequence, subject, epoch, until, at) values (head, 'service/' || s.name, s.epoch, dead_after, stamp);
-    name := s.name; epoch := s.epoch; sequence := head; until := dead_after;
+    name := s.name; epoch := s.epoch; sequence := head; until := dead_after; at := stamp;
     return next;
   end loop;
   if head is not null then perform pg_notify('brevet', 'feed'); end if;

@@ -5,7 +5,7 @@
 create function revoke_tasks(
   r_task uuid[], r_state text[], r_set jsonb[], r_remove jsonb[], r_reason text[], r_actor text[]
 ) returns table (
-  ord bigint, verdict text, state_before text, state text, epoch bigint, sequence bigint, until timestamptz, task tasks, instance instances
+  ord bigint, verdict text, state_before text, state text, epoch bigint, sequence bigint, until timestamptz, at timestamptz, task tasks, instance instances
 ) language plpgsql volatile as $$
 #variable_conflict use_column
 declare
@@ -89,7 +89,7 @@ begin
     perform pg_notify('brevet', 'feed');
   end if;
   return query
-    select s.ord, s.verdict, s.before, t.state, t.epoch, head + s.nth, case when s.nth is not null then s.until end, t, i
+    select s.ord, s.verdict, s.before, t.state, t.epoch, head + s.nth, case when s.nth is not null then s.until end, stamp, t, i
     from unnest(r_task, verdicts, befores, sequences, untils) with ordinality s(id, verdict, before, nth, until, ord)
     left join tasks t on t.id = s.id left join instances i on i.id = t.instance order by s.ord;
 end $$;
