@@ -4,15 +4,16 @@
 // each authority, so a CRL speaks of one issuer. Signatures are counted by kind, to be held against rows.
 // X509-SVID sections 3.2 and 4; RFC 5280 section 5.1.2.3 (the CRL's issuer); RFC 7638 (key IDs of JWT keys).
 // When authorities come and go is left to rotation.ts; where they are kept, to src/record.
-import { createHash, createSign, sign } from "node:crypto";
+import { createECDH, createHash, createSign, sign } from "node:crypto";
 import type { KeyObject } from "node:crypto";
 import { BrevetError } from "../src/errors.ts";
-import { p256Jwk } from "../src/identity/bundle.ts";
+import { publicJwk } from "../src/identity/bundle.ts";
 import type { TrustBundle } from "../src/identity/bundle.ts";
 import { oids, readCertificate } from "../src/identity/certificate.ts";
 import { crlUrl } from "../src/identity/crl.ts";
-import { newSealedKey, publicHalf, resealKey, unsealKey } from "./keys.ts";
-import { distinguishedName, ecdsaWithSha256, issueCaCertificate, keyIdOf } from "./x509.ts";
+import { newKeyPairDer, publicHalf, resealKey, sealNewKey, unsealKey } from "./keys.ts";
+import type { KeyPairDer } from "./keys.ts";
+import { algorithmOf, distinguishedName, issueCaCertificate, keyIdOf } from "./x509.ts";
 import type { RotationAction } from "./rotation.ts";
 export { planRotation } from "./rotation.ts";
 
@@ -49,7 +50,8 @@ export type Signer = {
   readonly notAfter: Date;
   /** AlgorithmIdentifier of its signatures on certificates and lists. */
   readonly algorithm: Buffer;
-  /** ES256: DER for certificates and CRLs, 64 raw bytes for JWTs. */
+  readonly jwtAlgorithm: "ES256" | "RS256";
+  /** With P-256: DER for certificates and CRLs, 64 raw bytes for JWTs. With RSA: PKCS #1 version 1.5. */
   sign(kind: SignatureKind, bytes: Buffer): Buffer;
   /** For what is too long to be hashed in one turn: certificates' kind of signature. */
   signInParts(kind: SignatureKind): { update(part: Buffer): void; sign(): Buffer };
@@ -65,6 +67,8 @@ type AuthorityRequest = {
   readonly parent?: { readonly record: AuthorityRecord; readonly signer: Signer };
   /** Where lists are published, if anywhere. */
   readonly publicUrl?: string | undefined;
+  /** Default: a new one of P-256. */
+  readonly keyPair?: KeyPairDer | undefined;
 };
 
 const backdateMs = 60_000;
@@ -88,7 +92,8 @@ export function createAuthority(request: AuthorityRequest, state: AuthorityState
   const start = wholeSeconds(request.now.getTime());
   const end = Math.min(start + lifetimeSeconds * 1000, root?.notAfter.getTime() ?? Infinity);
   const [notBefore, notAfter] = [new Date(start - backdateMs), new Date(end)];
-  const { spki, sealed, key } = newSealedKey(kek, (publicKey) => sealedFor({ trustDomain, id: idOf(use, publicKey), use, state }));
+  const { pkcs8, spki } = request.keyPair ?? newKeyPairDer(createECDH("prime256v1"));
+  const { sealed, key } = sealNewKey(kek, { pkcs8, spki }, (publicKey) => sealedFor({ trustDomain, id: idOf(use, publicKey), use, state }));
   const id = idOf(use, spki);
   const common = { id, trustDomain, use, state, publicKey: spki, sealedKey: sealed, notBefore, notAfter };
   if (use === "jwt") return { ...common, parent: null, certificate: null };
@@ -100,7 +105,7 @@ export function createAuthority(request: AuthorityRequest, state: AuthorityState
     notBefore,
     notAfter,
     pathLength: root ? 0 : 1,
-    issuer: root ?? { name: subject, keyId: keyIdOf(spki) },
+    issuer: root ?? { name: subject, keyId: keyIdOf(spki), algorithm: algorithmOf(spki) },
     listUrl: root === null || request.publicUrl === undefined ? null : crlUrl(request.publicUrl, root.record.id),
     sign: (tbs) => (root ? root.sign("ca", tbs) : signCounted("ca", key, tbs)),
   });
@@ -131,7 +136,8 @@ export function openAuthority(record: AuthorityRecord, kek: Buffer): Signer {
     keyId: keyIdOf(record.publicKey),
     certificate: record.certificate ?? Buffer.alloc(0),
     notAfter: fields?.notAfter ?? record.notAfter,
-    algorithm: ecdsaWithSha256,
+    algorithm: algorithmOf(record.publicKey),
+    jwtAlgorithm: key.asymmetricKeyType === "rsa" ? "RS256" : "ES256",
     sign(kind, bytes) {
       permit(kind);
       return signCounted(kind, key, bytes);
@@ -150,19 +156,20 @@ export function openAuthority(record: AuthorityRecord, kek: Buffer): Signer {
   };
 }
 
-/** The records as the plan leaves them; what it dropped is no longer among them. */
+/** The records as the plan leaves them; what it dropped is no longer among them. `keyPairs`: of those that it creates, in turn. */
 export function carryOut(
   plan: readonly RotationAction[],
   records: readonly AuthorityRecord[],
-  { trustDomain, kek, now, publicUrl }: Pick<AuthorityRequest, "trustDomain" | "kek" | "now" | "publicUrl">,
+  { trustDomain, kek, now, publicUrl, keyPairs = [] }: Pick<AuthorityRequest, "trustDomain" | "kek" | "now" | "publicUrl"> & { readonly keyPairs?: readonly KeyPairDer[] },
 ): AuthorityRecord[] {
   let result = [...records];
+  const left = [...keyPairs];
   for (const action of plan) {
     if (action.do === "create") {
       const { use, state, lifetimeSeconds } = action;
       const root = use === "x509" ? result.find((record) => record.use === "root" && record.state === "active") : undefined;
       const parent = root && { record: root, signer: openAuthority(root, kek) };
-      result.push(createAuthority({ use, trustDomain, kek, now, lifetimeSeconds, publicUrl, ...(parent && { parent }) }, state));
+      result.push(createAuthority({ use, trustDomain, kek, now, lifetimeSeconds, publicUrl, keyPair: left.shift(), ...(parent && { parent }) }, state));
     } else if (action.do === "drop") {
       result = result.filter((record) => record.id !== action.id);
     } else {
@@ -178,7 +185,7 @@ export function bundleOf(records: readonly AuthorityRecord[], about: Pick<TrustB
   return {
     ...about,
     x509: records.flatMap((record) => (record.use === "root" && record.certificate ? [record.certificate] : [])),
-    jwt: records.flatMap((record) => (record.use === "jwt" ? [{ kid: record.id, publicKey: p256Jwk(record.publicKey) }] : [])),
+    jwt: records.flatMap((record) => (record.use === "jwt" ? [{ kid: record.id, publicKey: publicJwk(record.publicKey) }] : [])),
   };
 }
 
@@ -199,8 +206,8 @@ function idOf(use: AuthorityUse, spki: Buffer): string {
 
 /** RFC 7638: SHA-256 of the required JWK members in alphabetical order. */
 function thumbprint(spki: Buffer): Buffer {
-  const { crv, kty, x, y } = p256Jwk(spki);
-  return createHash("sha256").update(JSON.stringify({ crv, kty, x, y })).digest();
+  const members = Object.entries(publicJwk(spki)).sort(([a], [b]) => (a < b ? -1 : 1));
+  return createHash("sha256").update(JSON.stringify(Object.fromEntries(members))).digest();
 }
 
 /** Each part of a name may have 64 characters; the key's ID makes it unique, whatever is cut off. */

@@ -1,7 +1,7 @@
 // How does a JWT-SVID come to be?
 // What is signed has been decoded again and found to obey the rules: three headers, one SPIFFE ID of
 // the authority's trust domain, at least one audience, whole seconds, an end before the authority's.
-// JWT-SVID sections 2 and 3; RFC 7515 section 7.1; RFC 7518 section 3.4 (ES256 is 64 raw bytes).
+// JWT-SVID sections 2 and 3; RFC 7515 section 7.1; RFC 7518 sections 3.3 (RS256) and 3.4 (ES256 is 64 raw bytes).
 // Who may have one, for whom and for how long, is left to src/issue; which key signs, to authority.ts.
 import { BrevetError } from "../src/errors.ts";
 import { parseBrevetId, parseSpiffeId } from "../src/identity/id.ts";
@@ -56,9 +56,9 @@ const headers = new WeakMap<Signer, string>();
 function headerOf(signer: Signer): string {
   const known = headers.get(signer);
   if (known !== undefined) return known;
-  const header = encoded({ alg: "ES256", kid: signer.record.id, typ: "JWT" });
+  const header = encoded({ alg: signer.jwtAlgorithm, kid: signer.record.id, typ: "JWT" });
   const { alg, kid, typ, ...others } = decoded(header);
-  if (alg !== "ES256" || kid !== signer.record.id || typ !== "JWT" || Object.keys(others).length > 0) refuse("header is not alg, kid and typ");
+  if (alg !== signer.jwtAlgorithm || kid !== signer.record.id || typ !== "JWT" || Object.keys(others).length > 0) refuse("header is not alg, kid and typ");
   headers.set(signer, header);
   return header;
 }

@@ -3,11 +3,14 @@
 // A sealed key opens only under its own key-encryption key and for the use, state and ID it was sealed for.
 // RFC 5915 and 5958 (EC private keys in PKCS#8), RFC 5480 (their public half); AES-256-GCM.
 // Which authority a key belongs to, and what it may sign, is left to authority.ts.
-import { createCipheriv, createDecipheriv, createECDH, createPrivateKey, createPublicKey, randomBytes } from "node:crypto";
+import { createCipheriv, createDecipheriv, createECDH, createPrivateKey, createPublicKey, generateKeyPair, randomBytes } from "node:crypto";
 import type { ECDH, KeyObject } from "node:crypto";
+import { promisify } from "node:util";
 import { BrevetError } from "../src/errors.ts";
 
 export type KeyPairDer = { readonly pkcs8: Buffer; readonly spki: Buffer };
+/** Of authorities; leaves always have P-256. RSA is for relying parties that know no EC. */
+export type KeyType = "ec-p256" | "rsa-2048";
 
 const curve = "prime256v1";
 const scalarBytes = 32;
@@ -65,12 +68,22 @@ export function resealKey(kek: Buffer, sealed: Buffer, from: string, to: string)
   }
 }
 
-/** A new authority's key. What it is sealed for may depend on its public half. */
-export function newSealedKey(kek: Buffer, aadOf: (spki: Buffer) => string): { readonly spki: Buffer; readonly sealed: Buffer; readonly key: KeyObject } {
-  const { pkcs8, spki } = newKeyPairDer(createECDH(curve));
+/** A new authority's. RSA takes a good part of a second, in a thread. */
+export async function newAuthorityKey(type: KeyType): Promise<KeyPairDer> {
+  if (type === "ec-p256") return newKeyPairDer(createECDH(curve));
+  const { privateKey, publicKey } = await promisify(generateKeyPair)("rsa", {
+    modulusLength: 2048, publicExponent: 0x10001, privateKeyEncoding: { format: "der", type: "pkcs8" }, publicKeyEncoding: { format: "der", type: "spki" },
+  });
+  return { pkcs8: privateKey, spki: publicKey };
+}
+
+/** Seals a new authority's key, which is not in the clear any more then. What it is sealed for may depend on its public half. */
+export function sealNewKey(
+  kek: Buffer, { pkcs8, spki }: KeyPairDer, aadOf: (spki: Buffer) => string,
+): { readonly sealed: Buffer; readonly key: KeyObject } {
   try {
     const key = createPrivateKey({ key: pkcs8, format: "der", type: "pkcs8" });
-    return { spki, sealed: sealKey(kek, pkcs8, aadOf(spki)), key };
+    return { sealed: sealKey(kek, pkcs8, aadOf(spki)), key };
   } finally {
     pkcs8.fill(0);
   }

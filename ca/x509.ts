@@ -11,7 +11,7 @@ import {
 import type { CertificateFields } from "../src/identity/certificate.ts";
 import { crlUrl } from "../src/identity/crl.ts";
 import {
-  derBitString, derBoolean, derContext, derInteger, derOctetString, derOid, derSequence, derSet, derTime, derUtf8,
+  derBitString, derBoolean, derContext, derInteger, derNull, derOctetString, derOid, derSequence, derSet, derTime, derUtf8, readDer,
 } from "../src/identity/der.ts";
 import { checkSigningRules, readLeafRules } from "../src/identity/svid.ts";
 import { bindingOid, encodeBindingExtension } from "../src/identity/task.ts";
@@ -35,7 +35,8 @@ export type X509Request = {
 /** Leaf; leaf and signing CA, one after the other; PKCS#8 of the leaf's key. All DER. */
 export type IssuedX509 = { readonly certificate: Buffer; readonly chain: Buffer; readonly key: Buffer };
 
-export const ecdsaWithSha256 = derSequence([derOid(oids.ecdsaWithSha256)]);
+const ecdsaWithSha256 = derSequence([derOid(oids.ecdsaWithSha256)]);
+const rsaWithSha256 = derSequence([derOid(oids.rsaWithSha256), derNull()]);
 const version3 = derContext(0, derInteger(2));
 /** Not empty, so that the SAN need not be critical; it names nobody: the SPIFFE ID does. */
 const leafSubject = distinguishedName([[oids.organization, "Brevet"]]);
@@ -47,6 +48,7 @@ const leafExtensions = Buffer.concat([
 const signingKeyUsage = extension(oids.keyUsage, true, derBitString(Buffer.of(keyUsageBits.keyCertSign | keyUsageBits.crlSign), 1));
 const bindingOidDer = derOid(bindingOid);
 const minSerialBytes = 8;
+const p256SpkiBytes = 91;
 
 const serialBytes = 16;
 /** Random bytes not yet given out: one call to the generator serves 256 serials. */
@@ -71,6 +73,7 @@ export function issueX509(request: X509Request): IssuedX509 {
   const keyPair = request.keyPair ?? newKeyPairDer();
   const tbs = encodeTbs({
     serial: request.serial,
+    algorithm: signer.algorithm,
     issuer: signer.name,
     notBefore: request.notBefore,
     notAfter: request.notAfter,
@@ -86,7 +89,7 @@ export function issueX509(request: X509Request): IssuedX509 {
     ],
   });
   lintLeaf(tbs, signer, listUrl);
-  const certificate = assemble(tbs, signer.sign("x509", tbs));
+  const certificate = assemble(tbs, signer.algorithm, signer.sign("x509", tbs));
   return { certificate, chain: Buffer.concat([certificate, signer.certificate]), key: keyPair.pkcs8 };
 }
 
@@ -98,7 +101,7 @@ type CaRequest = {
   readonly notAfter: Date;
   readonly pathLength: number;
   /** Absent: signed by itself. */
-  readonly issuer: { readonly name: Buffer; readonly keyId: Buffer };
+  readonly issuer: Pick<Signer, "name" | "keyId" | "algorithm">;
   /** Of the issuer's list; a root names none. */
   readonly listUrl: string | null;
   readonly sign: (tbs: Buffer) => Buffer;
@@ -107,6 +110,7 @@ type CaRequest = {
 export function issueCaCertificate(request: CaRequest): Buffer {
   const tbs = encodeTbs({
     serial: newSerial(),
+    algorithm: request.issuer.algorithm,
     issuer: request.issuer.name,
     notBefore: request.notBefore,
     notAfter: request.notAfter,
@@ -124,12 +128,24 @@ export function issueCaCertificate(request: CaRequest): Buffer {
   const fields = linted(() => readTbsCertificate(tbs));
   linted(() => checkSigningRules(fields));
   lintListUrl(fields, request.listUrl);
-  return assemble(tbs, request.sign(tbs));
+  return assemble(tbs, request.issuer.algorithm, request.sign(tbs));
 }
 
 /** RFC 7093 method 1: the leftmost 160 bits of the SHA-256 of the public key's bits. */
 export function keyIdOf(spki: Buffer): Buffer {
-  return hash("sha256", spki.subarray(-65), "buffer").subarray(0, 20);
+  const bits = spki.length === p256SpkiBytes ? spki.subarray(-65) : keyBits(spki);
+  return hash("sha256", bits, "buffer").subarray(0, 20);
+}
+
+function keyBits(spki: Buffer): Buffer {
+  const reader = readDer(spki).sequence();
+  reader.raw();
+  return reader.bitString().bytes;
+}
+
+/** With which such a key signs certificates and lists. */
+export function algorithmOf(spki: Buffer): Buffer {
+  return spki.length === p256SpkiBytes ? ecdsaWithSha256 : rsaWithSha256;
 }
 
 export function distinguishedName(attributes: readonly (readonly [oid: string, value: string])[]): Buffer {
@@ -158,13 +174,13 @@ function crlDistributionPoint(url: string): Buffer {
   return extension(oids.crlDistributionPoints, false, derSequence([derSequence([name])]));
 }
 
-type Tbs = Pick<CertificateFields, "serial" | "issuer" | "notBefore" | "notAfter" | "subject" | "publicKey"> & { readonly extensions: readonly Buffer[] };
+type Tbs = Pick<CertificateFields, "serial" | "algorithm" | "issuer" | "notBefore" | "notAfter" | "subject" | "publicKey"> & { readonly extensions: readonly Buffer[] };
 
 function encodeTbs(tbs: Tbs): Buffer {
   return derSequence([
     version3,
     derInteger(tbs.serial),
-    ecdsaWithSha256,
+    tbs.algorithm,
     tbs.issuer,
     derSequence([derTime(tbs.notBefore), derTime(tbs.notAfter)]),
     tbs.subject,
@@ -173,8 +189,8 @@ function encodeTbs(tbs: Tbs): Buffer {
   ]);
 }
 
-function assemble(tbs: Buffer, signature: Buffer): Buffer {
-  return derSequence([tbs, ecdsaWithSha256, derBitString(signature)]);
+function assemble(tbs: Buffer, algorithm: Buffer, signature: Buffer): Buffer {
+  return derSequence([tbs, algorithm, derBitString(signature)]);
 }
 
 /** Reads the bytes to be signed as a stranger would, then holds them to Brevet's narrower rules. */
@@ -183,6 +199,7 @@ function lintLeaf(tbs: Buffer, signer: Signer, listUrl: string | null): void {
   const leaf = linted(() => readLeafRules(fields));
   const value = (oid: string): Buffer => fields.extensions.get(oid)?.value ?? refuse("an extension is missing");
   if (fields.serial.length < minSerialBytes) refuse("serial shorter than 64 bits");
+  if (!fields.algorithm.equals(algorithmOf(signer.record.publicKey))) refuse("signature algorithm is not the authority's");
   if (!fields.issuer.equals(signer.name)) refuse("issuer is not the authority's name");
   if (!readAuthorityKeyId(value(oids.authorityKeyId))?.equals(signer.keyId)) refuse("authority key ID is not the authority's");
   if (leaf.id.trustDomain !== signer.record.trustDomain) refuse("SPIFFE ID of another trust domain");

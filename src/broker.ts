@@ -102,6 +102,7 @@ async function startBroker(config: Config, log: Log): Promise<Broker> {
     const trust = new Trust(store, config.trustDomain, kek, {
       policy: { ...defaultRotation, rootSeconds: config.authorities.rootTtl, signingSeconds: config.authorities.signingTtl },
       publicUrl: config.publicUrl,
+      keyType: config.authorities.keyType,
     });
     await trust.refresh();
     health.set("authorities", true);

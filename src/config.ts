@@ -134,6 +134,7 @@ const schema = section({
     connectionIdle: duration(1, day).prefault("10m").describe("A connection without any call is closed after this."),
   }).prefault({}),
   authorities: section({
+    keyType: z.enum(["ec-p256", "rsa-2048"]).default("ec-p256").describe("The keys of authorities that are made from now on: rsa-2048 for relying parties that know no EC. SVIDs have P-256 keys always."),
     rootTtl: duration(minute, 3_650 * day).prefault("365d").describe("Life of the root authority, which signs only the signing authorities."),
     signingTtl: duration(10, 365 * day).prefault("24h").describe("Life of an authority that signs X.509-SVIDs; the next is prepared and published before it is needed."),
     jwtTtl: duration(10, 365 * day).prefault("24h").describe("Life of a key that signs JWT-SVIDs; likewise."),

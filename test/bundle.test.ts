@@ -7,7 +7,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { bundleOf } from "../ca/authority.ts";
 import { issueX509, newSerial } from "../ca/x509.ts";
-import { decodeJwks, decodeSpiffeBundle, encodeJwks, encodeSpiffeBundle, p256Jwk } from "../src/identity/bundle.ts";
+import { decodeJwks, decodeSpiffeBundle, encodeJwks, encodeSpiffeBundle, publicJwk } from "../src/identity/bundle.ts";
 import { newAuthorities, trustDomain } from "./support/authorities.ts";
 
 const { root, x509, jwt } = newAuthorities();
@@ -43,9 +43,9 @@ describe("a bundle", () => {
   });
 
   test("holds the keys that sign", () => {
-    const key = createPublicKey({ key: p256Jwk(jwt.record.publicKey), format: "jwk" });
+    const key = createPublicKey({ key: publicJwk(jwt.record.publicKey), format: "jwk" });
     expect(key.export({ format: "der", type: "spki" })).toEqual(jwt.record.publicKey);
-    expect(() => p256Jwk(Buffer.alloc(91))).toThrow("not a P-256");
+    expect(() => publicJwk(Buffer.alloc(91))).toThrow();
   });
 });
 

@@ -44,7 +44,7 @@ describe("discovery", () => {
   test("names the issuer as the tokens do, and the keys that verify them", async () => {
     const task = await claimed();
     const document = await discover();
-    expect(document).toMatchObject({ issuer, jwks_uri: `${issuer}/jwks`, id_token_signing_alg_values_supported: ["ES256"], subject_types_supported: ["public"], response_types_supported: ["id_token"] });
+    expect(document).toMatchObject({ issuer, jwks_uri: `${issuer}/jwks`, id_token_signing_alg_values_supported: ["ES256", "RS256"], subject_types_supported: ["public"], response_types_supported: ["id_token"] });
     const keys = createRemoteJWKSet(new URL(document["jwks_uri"] as string));
     const [svid] = await agent.jwt(["crm"]);
     const { payload } = await jwtVerify(svid?.token ?? "", keys, { issuer, audience: "crm", algorithms: ["ES256"] });

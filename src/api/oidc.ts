@@ -27,7 +27,7 @@ function encodeDiscovery(issuer: string): Buffer {
     introspection_endpoint: `${issuer}/introspect`,
     response_types_supported: ["id_token"],
     subject_types_supported: ["public"],
-    id_token_signing_alg_values_supported: ["ES256"],
+    id_token_signing_alg_values_supported: ["ES256", "RS256"],
     claims_supported: ["iss", "sub", "aud", "exp", "iat", "jti", "brevet"],
   }));
 }

@@ -4,7 +4,8 @@
 // SPIFFE Trust Domain and Bundle section 4; X509-SVID section 6; JWT-SVID section 6; RFC 7517, RFC 7518 section 6.
 // Fetching, ageing and refusing an older sequence are left to src/verify.
 import { BrevetError } from "../errors.ts";
-import { maxCertificateBytes, readCertificate } from "./certificate.ts";
+import { maxCertificateBytes, oids, readCertificate } from "./certificate.ts";
+import { readDer } from "./der.ts";
 import { isJsonObject, parseJsonObject } from "./json.ts";
 import type { Json, JsonObject } from "./json.ts";
 import { checkSigningRules } from "./svid.ts";
@@ -35,7 +36,7 @@ export function encodeSpiffeBundle(bundle: TrustBundle): Buffer {
     spiffe_sequence: bundle.sequence,
     spiffe_refresh_hint: bundle.refreshHintSeconds,
     keys: [
-      ...bundle.x509.map((der) => ({ ...p256Jwk(readCertificate(der).publicKey), use: "x509-svid", x5c: [der.toString("base64")] })),
+      ...bundle.x509.map((der) => ({ ...publicJwk(readCertificate(der).publicKey), use: "x509-svid", x5c: [der.toString("base64")] })),
       ...bundle.jwt.map(({ kid, publicKey }) => ({ ...publicKey, use: "jwt-svid", kid })),
     ],
   });
@@ -80,11 +81,22 @@ export function decodeJwks(bytes: Buffer): JwtAuthority[] {
   return jwt;
 }
 
-/** JWK of a P-256 SubjectPublicKeyInfo: the only kind that Brevet's own authorities have. */
-export function p256Jwk(spki: Buffer): PublicJwk {
+/** JWK of a SubjectPublicKeyInfo of P-256 or RSA: the only kinds that Brevet's own authorities have. */
+export function publicJwk(spki: Buffer): PublicJwk {
   const point = spki.subarray(p256Prefix.length);
-  if (point.length !== 64 || !spki.subarray(0, p256Prefix.length).equals(p256Prefix)) throw new BrevetError("INTERNAL", "not a P-256 public key");
-  return { kty: "EC", crv: "P-256", x: point.subarray(0, 32).toString("base64url"), y: point.subarray(32).toString("base64url") };
+  if (point.length === 64 && spki.subarray(0, p256Prefix.length).equals(p256Prefix)) {
+    return { kty: "EC", crv: "P-256", x: point.subarray(0, 32).toString("base64url"), y: point.subarray(32).toString("base64url") };
+  }
+  const key = rsaKey(spki);
+  if (key === null) throw new BrevetError("INTERNAL", "not a P-256 or RSA public key");
+  return { kty: "RSA", n: key.modulus.toString("base64url"), e: key.exponent.toString("base64url") };
+}
+
+function rsaKey(spki: Buffer): { readonly modulus: Buffer; readonly exponent: Buffer } | null {
+  const reader = readDer(spki).sequence();
+  if (reader.sequence().oid() !== oids.rsaEncryption) return null;
+  const numbers = readDer(reader.bitString().bytes).sequence();
+  return { modulus: numbers.integerBytes(), exponent: numbers.integerBytes() };
 }
 
 function encoded(document: object): Buffer {

@@ -9,6 +9,8 @@ import type { DerReader } from "./der.ts";
 
 export const oids = {
   ecdsaWithSha256: "1.2.840.10045.4.3.2",
+  rsaEncryption: "1.2.840.113549.1.1.1",
+  rsaWithSha256: "1.2.840.113549.1.1.11",
   commonName: "2.5.4.3",
   organization: "2.5.4.10",
   subjectKeyId: "2.5.29.14",

@@ -5,6 +5,8 @@
 // SPIFFE Trust Domain and Bundle sections 4 and 6. What rotation means is ca/rotation.ts's business.
 import { bundleOf, carryOut, openAuthority } from "../../ca/authority.ts";
 import type { AuthorityRecord, Signer } from "../../ca/authority.ts";
+import { newAuthorityKey } from "../../ca/keys.ts";
+import type { KeyPairDer, KeyType } from "../../ca/keys.ts";
 import { defaultRotation, planRotation } from "../../ca/rotation.ts";
 import type { RotationPolicy } from "../../ca/rotation.ts";
 import { BrevetError } from "../errors.ts";
@@ -40,6 +42,8 @@ export type TrustOptions = {
   readonly policy?: RotationPolicy;
   /** New signing authorities name their root's list under it. */
   readonly publicUrl?: string | undefined;
+  /** Of authorities that are made from now on. */
+  readonly keyType?: KeyType;
 };
 
 const refreshHintSeconds = 60;
@@ -95,7 +99,12 @@ export class Trust {
 
   /** Rotates what is due, then loads what is there. Called at the start, each minute, and when another broker rotated. */
   async refresh(): Promise<void> {
-    await changeAuthorities(this.#store, this.#trustDomain, (now, rows) => this.#plan(now, rows));
+    const keyPairs = await this.#newKeyPairs();
+    try {
+      await changeAuthorities(this.#store, this.#trustDomain, (now, rows) => this.#plan(now, rows, keyPairs));
+    } finally {
+      for (const { pkcs8 } of keyPairs) pkcs8.fill(0);
+    }
     const state = await readTrust(this.#store);
     if (!state) throw new BrevetError("NOT_READY", "the trust domain has no authorities");
     if (this.#published?.bundle.sequence === state.bundleSequence) return;
@@ -127,13 +136,23 @@ export class Trust {
     return { id, trustDomain: this.#trustDomain, use, state, parent, certificate, publicKey, sealedKey, notBefore, notAfter };
   }
 
+  /** Made before the lock is taken: RSA takes its time. If more is due by then, the next refresh makes it. */
+  async #newKeyPairs(): Promise<KeyPairDer[]> {
+    const { policy = defaultRotation, keyType = "ec-p256" } = this.#o;
+    const state = await readTrust(this.#store);
+    const plan = planRotation((state?.authorities ?? []).map((row) => this.#record(row)), state?.now ?? new Date(), policy);
+    return await Promise.all(plan.filter((action) => action.do === "create").map(() => newAuthorityKey(keyType)));
+  }
+
   /** Turns the plan into changes of rows. New authorities are made and sealed here, inside the lock. */
-  #plan(now: Date, rows: readonly AuthorityRow[]): AuthorityChange[] {
+  #plan(now: Date, rows: readonly AuthorityRow[], keyPairs: readonly KeyPairDer[]): AuthorityChange[] {
     const before = new Map(rows.map((row) => [row.id, this.#record(row)]));
     for (const record of before.values()) openAuthority(record, this.#kek); // a wrong key refuses here, before anything is made
     const records = [...before.values()];
     const { policy = defaultRotation, publicUrl } = this.#o;
-    const after = carryOut(planRotation(records, now, policy), records, { trustDomain: this.#trustDomain, kek: this.#kek, now, publicUrl });
+    const plan = planRotation(records, now, policy);
+    if (plan.filter((action) => action.do === "create").length > keyPairs.length) return [];
+    const after = carryOut(plan, records, { trustDomain: this.#trustDomain, kek: this.#kek, now, publicUrl, keyPairs });
     const left = new Set(after.map((record) => record.id));
     const dropped = records.filter((record) => !left.has(record.id))
       .map((record): AuthorityChange => ({ move: record.id, from: record.state, to: "dropped", sealedKey: Buffer.alloc(0) }));

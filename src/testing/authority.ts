@@ -8,7 +8,7 @@ import type { AuthorityRecord, Signer } from "../../ca/authority.ts";
 import { issueJwt } from "../../ca/jwt.ts";
 import { issueX509, newSerial } from "../../ca/x509.ts";
 import type { IssuedX509 } from "../../ca/x509.ts";
-import { encodeJwks, p256Jwk } from "../identity/bundle.ts";
+import { encodeJwks, publicJwk } from "../identity/bundle.ts";
 import type { TaskBinding } from "../identity/task.ts";
 
 const daySeconds = 86_400;
@@ -37,7 +37,7 @@ export class TestAuthority {
 
   /** JWT keys, as a JWK Set. */
   get jwks(): Buffer {
-    const jwt = [{ kid: this.#jwt.record.id, publicKey: p256Jwk(this.#jwt.record.publicKey) }];
+    const jwt = [{ kid: this.#jwt.record.id, publicKey: publicJwk(this.#jwt.record.publicKey) }];
     return encodeJwks({ trustDomain: this.trustDomain, sequence: 1, refreshHintSeconds: 60, x509: [], jwt });
   }
 

@@ -11,6 +11,7 @@ import { createAuthority, openAuthority } from "../../ca/authority.ts";
 import type { AuthorityRecord, Signer } from "../../ca/authority.ts";
 import { prepareCrl, signCrl } from "../../ca/crl.ts";
 import type { CrlRequest } from "../../ca/crl.ts";
+import type { KeyPairDer } from "../../ca/keys.ts";
 
 export const trustDomain = "example.org";
 export const kek = randomBytes(32);
@@ -18,12 +19,13 @@ export const daySeconds = 86_400;
 
 export type Authorities = { readonly root: Signer; readonly x509: Signer; readonly jwt: Signer };
 
-export function newAuthorities(now = new Date()): Authorities {
+/** `keyPairs`: of the root, the signing CA and the JWT key, if not new ones of P-256. */
+export function newAuthorities(now = new Date(), keyPairs: readonly KeyPairDer[] = []): Authorities {
   const request = { trustDomain, kek, now, lifetimeSeconds: daySeconds };
   const open = (record: AuthorityRecord): Signer => openAuthority(record, kek);
-  const root = open(createAuthority({ ...request, use: "root", lifetimeSeconds: 365 * daySeconds }, "active"));
-  const x509 = open(createAuthority({ ...request, use: "x509", parent: { record: root.record, signer: root } }, "active"));
-  return { root, x509, jwt: open(createAuthority({ ...request, use: "jwt" }, "active")) };
+  const root = open(createAuthority({ ...request, keyPair: keyPairs[0], use: "root", lifetimeSeconds: 365 * daySeconds }, "active"));
+  const x509 = open(createAuthority({ ...request, keyPair: keyPairs[1], use: "x509", parent: { record: root.record, signer: root } }, "active"));
+  return { root, x509, jwt: open(createAuthority({ ...request, keyPair: keyPairs[2], use: "jwt" }, "active")) };
 }
 
 export type ListRequest = Omit<CrlRequest, "issuer" | "entries"> & { readonly signer: Signer; readonly entries?: readonly Buffer[] };

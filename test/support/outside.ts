@@ -12,7 +12,7 @@ import type { ServerDuplexStream, ServerWritableStream, ServiceError, UntypedSer
 import { issueJwt } from "../../ca/jwt.ts";
 import { issueX509, newSerial } from "../../ca/x509.ts";
 import type { IssuedX509 } from "../../ca/x509.ts";
-import { encodeJwks, p256Jwk } from "../../src/identity/bundle.ts";
+import { encodeJwks, publicJwk } from "../../src/identity/bundle.ts";
 import { contextDigest } from "../../src/identity/task.ts";
 import type { TaskBinding } from "../../src/identity/task.ts";
 import { newTaskId } from "../../src/identity/id.ts";
@@ -56,7 +56,7 @@ export function agentJwt({ jwt }: Authorities, task: string, { epoch = 0, audien
 }
 
 export function jwksOf({ jwt }: Authorities): Buffer {
-  const keys = [{ kid: jwt.record.id, publicKey: p256Jwk(jwt.record.publicKey) }];
+  const keys = [{ kid: jwt.record.id, publicKey: publicJwk(jwt.record.publicKey) }];
   return encodeJwks({ trustDomain, sequence: 1, refreshHintSeconds: 60, x509: [], jwt: keys });
 }
 
