@@ -59,9 +59,9 @@ describe("a broker with RSA authorities", () => {
     const verifier = new Verifier({ address: world.broker.workloadSocket, audience: "crm" });
     try {
       await verifier.ready();
-      expect(verifier.jwt(token)).toMatchObject({ ok: true, task });
+      expect(verifier.jwt(token)).toMatchObject({ accepted: true, task });
       const forged = `${Buffer.from(JSON.stringify({ ...decodeProtectedHeader(token), alg: "PS256" })).toString("base64url")}.${token.split(".").slice(1).join(".")}`;
-      expect(verifier.jwt(forged)).toMatchObject({ ok: false, code: "VERIFY_SIGNATURE" });
+      expect(verifier.jwt(forged)).toMatchObject({ accepted: false, reason: "VERIFY_SIGNATURE" });
     } finally {
       verifier.close();
     }

@@ -6,7 +6,7 @@
 import { createPublicKey } from "node:crypto";
 import { issueX509, newSerial } from "../../ca/x509.ts";
 import { BrevetError, invalid } from "../errors.ts";
-import { p256Jwk } from "../identity/bundle.ts";
+import { publicJwk } from "../identity/bundle.ts";
 import { formatOperatorId } from "../identity/id.ts";
 import { recordOperatorSvid } from "../record/operators.ts";
 import type { Store } from "../record/store.ts";
@@ -57,7 +57,7 @@ export class OperatorCertificates {
 /** SubjectPublicKeyInfo of a P-256 point that is on its curve, encoded in the one way. */
 export function checkPublicKey(spki: Buffer): void {
   try {
-    p256Jwk(spki);
+    publicJwk(spki);
     if (createPublicKey({ key: spki, format: "der", type: "spki" }).export({ format: "der", type: "spki" }).equals(spki)) return;
   } catch {
     // said below
