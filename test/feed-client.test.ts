@@ -144,6 +144,38 @@ describe("a feed that is lost", () => {
   });
 });
 
+describe("who listens to a view", () => {
+  it("hears of each revocation how long ago it was made, of a snapshot's not", async () => {
+    outside.revocations = [{ task: taskA, epoch: 3, sequence: 1, until: soon() }];
+    outside.sequence = 1;
+    const feed = view();
+    const heard: [string, number | undefined][] = [];
+    feed.on("revoked", (task, _epoch, latencyMs) => heard.push([task, latencyMs]));
+    await until(() => feed.fresh);
+    outside.mute = true;
+    const revocation = { ...entry(taskB, 1, 2), atUs: (outside.asOf - 500) * 1_000 };
+    outside.say({ revocations: [revocation], sequence: 2, asOf: 0 });
+    await until(() => heard.length === 2);
+    expect(heard[0]).toEqual([taskA, undefined]);
+    expect(heard[1]?.[0]).toBe(taskB);
+    expect(heard[1]?.[1]).toBeGreaterThanOrEqual(500);
+    expect(heard[1]?.[1]).toBeLessThan(20_000);
+  });
+
+  it("is warned of silence long before it counts as stale, and told of each lost connection", async () => {
+    const feed = await freshView();
+    const silent: number[] = [];
+    let lost = 0;
+    feed.on("silent", (ms) => silent.push(ms)).on("lost", () => lost++);
+    outside.mute = true;
+    await until(() => silent.length > 1);
+    expect(silent[0]).toBeGreaterThanOrEqual(2_900);
+    expect([feed.fresh, lost]).toEqual([true, 0]);
+    outside.stop();
+    await until(() => lost > 0);
+  });
+});
+
 describe("a feed that must not be trusted", () => {
   it("goes back to a lower sequence: refused, and asked anew", async () => {
     const feed = await freshView(400);

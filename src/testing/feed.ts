@@ -29,7 +29,7 @@ export class TestFeed {
 
   /** `until`: Unix seconds, when no SVID of it can be valid any more. */
   revoke(task: string, epoch: number, until: number): void {
-    this.#revocations.push({ task, epoch, sequence: this.#revocations.length + 1, until });
+    this.#revocations.push({ task, epoch, sequence: this.#revocations.length + 1, until, atUs: Date.now() * 1_000 });
     this.#say();
   }
 

@@ -14,7 +14,13 @@ import type { FeedMessage__Output } from "../generated/brevet/v1/FeedMessage.ts"
 import type { Revocation__Output } from "../generated/brevet/v1/Revocation.ts";
 import { Acknowledger } from "./acknowledge.ts";
 
-type Events = { revoked: [task: string, epoch: number]; fresh: []; stale: [] };
+type Events = {
+  revoked: [task: string, epoch: number, latencyMs: number | undefined];
+  fresh: [];
+  silent: [silentMs: number];
+  stale: [];
+  lost: [error: BrevetError | undefined];
+};
 
 /** No SVID outlives `until`; our clock and PostgreSQL's may differ. Seconds. */
 const margin = 60;
@@ -24,9 +30,15 @@ const longestTask = 256;
 /** What a broker takes; who trusts a silent feed for longer is known to do so for a day. */
 const longestStatedMs = 24 * 3_600_000;
 
+/** From when on silence is worth a warning, and how often it is repeated. */
+const worthWarningMs = 3_000;
+const warnEveryMs = 1_000;
+
 /**
- * `revoked`: SVIDs of this task below this epoch are dead from now on. `fresh`, `stale`: the view
- * became trustworthy, or ceased to be.
+ * `revoked`: SVIDs of this task below this epoch are dead from now on; with the time since the broker's
+ * commit, where the broker told it. `fresh`, `stale`: the view became trustworthy, or ceased to be.
+ * `silent`: nothing was heard for so long, from 3 s on, each second. `lost`: the connection ended, and
+ * is being made anew.
  */
 export class FeedView extends EventEmitter<Events> {
   readonly #watch: Connection["feed"]["watch"];
@@ -48,6 +60,7 @@ export class FeedView extends EventEmitter<Events> {
   #lag = Number.POSITIVE_INFINITY;
   #wasFresh = false;
   #timer: NodeJS.Timeout | undefined;
+  #warning: NodeJS.Timeout | undefined;
   #failure: BrevetError | undefined;
 
   /** `name`: for people. `graceMs`: for how long after it went stale something may still be accepted. */
@@ -122,11 +135,13 @@ export class FeedView extends EventEmitter<Events> {
       this.#arm(silent, Math.max(this.#freshAt, this.#askedAt ?? this.#freshAt));
     };
     try {
-      await follow(open, { message, lost: () => true }, signal);
+      const lost = (error: BrevetError | undefined): boolean => this.emit("lost", error) || true;
+      await follow(open, { message, lost }, signal);
     } catch (error) {
       this.#failure = asBrevetError(error);
     } finally {
       clearTimeout(this.#timer);
+      clearTimeout(this.#warning);
       this.#acknowledger?.close();
     }
   }
@@ -136,6 +151,14 @@ export class FeedView extends EventEmitter<Events> {
     clearTimeout(this.#timer);
     const left = since + this.maxStalenessMs - performance.now();
     this.#timer = setTimeout(silent, Math.max(left, 0) + 1).unref();
+  }
+
+  #warnLater(ms: number): void {
+    clearTimeout(this.#warning);
+    this.#warning = setTimeout(() => {
+      this.emit("silent", this.silentMs);
+      this.#warnLater(warnEveryMs);
+    }, ms).unref();
   }
 
   #noticeStale(): void {
@@ -166,8 +189,14 @@ export class FeedView extends EventEmitter<Events> {
     this.#feedId = feedId;
   }
 
-  #apply({ task, epoch, until }: Revocation__Output): void {
-    if (this.#epochs.raise(task, epoch, until)) this.emit("revoked", task, epoch);
+  #apply({ task, epoch, until, atUs }: Revocation__Output): void {
+    if (this.#epochs.raise(task, epoch, until)) this.emit("revoked", task, epoch, this.#since(atUs));
+  }
+
+  /** How long ago that was by PostgreSQL's clock, as far as its signs of life tell how far ours is from it. */
+  #since(atUs: number): number | undefined {
+    if (atUs === 0 || !Number.isFinite(this.#lag)) return undefined;
+    return Math.max(0, performance.now() - atUs / 1_000 - this.#lag);
   }
 
   /**
@@ -182,6 +211,7 @@ export class FeedView extends EventEmitter<Events> {
     this.#askedAt = undefined;
     this.#asOf = asOf;
     this.#heardAt = now;
+    this.#warnLater(Math.max(0, worthWarningMs - this.silentMs));
     this.#epochs.sweep(asOf / 1_000 - margin);
     if (this.#wasFresh || !this.fresh) return;
     this.#wasFresh = true;
@@ -195,9 +225,9 @@ const lastUntil = (2 ** 32 - 1) * 60;
 function check({ feedId, revocations, sequence, asOf, complete }: FeedMessage__Output): void {
   if (feedId === "") throw refused("has no ID");
   if (!isCount(sequence) || !isCount(asOf)) throw refused("has a number out of range");
-  for (const { task, epoch, sequence: own, until } of revocations) {
+  for (const { task, epoch, sequence: own, until, atUs } of revocations) {
     if (task === "" || task.length > longestTask) throw refused("names no task");
-    if (!isCount(epoch, highestEpoch) || !isCount(own) || !isCount(until, lastUntil)) throw refused("has a number out of range");
+    if (!isCount(epoch, highestEpoch) || !isCount(own) || !isCount(until, lastUntil) || !isCount(atUs)) throw refused("has a number out of range");
     if (complete && own > sequence) throw refused("holds what lies beyond its own sequence");
   }
 }

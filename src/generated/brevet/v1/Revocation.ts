@@ -7,6 +7,7 @@ export interface Revocation {
   'epoch'?: (number | string | Long);
   'sequence'?: (number | string | Long);
   'until'?: (number | string | Long);
+  'atUs'?: (number | string | Long);
 }
 
 export interface Revocation__Output {
@@ -14,4 +15,5 @@ export interface Revocation__Output {
   'epoch': (number);
   'sequence': (number);
   'until': (number);
+  'atUs': (number);
 }
