@@ -9,6 +9,7 @@ export type { Bind, Scope, TaskBinding, TaskState } from "./identity/task.ts";
 
 // services
 export { Verifier } from "./verify/verifier.ts";
+export type { FeedView } from "./verify/feed.ts";
 export type { CheckOptions, VerifierOptions } from "./verify/verifier.ts";
 export type { Accepted, Kind, Refused, Verdict } from "./verify/verdict.ts";
 export { agentIs, allOf, anyAgent, onBehalfOf, oneOf, serviceIs, taskIs } from "./verify/authorize.ts";
@@ -19,7 +20,6 @@ export { guard, taskOf } from "./verify/middleware.ts";
 export type { Guard, GuardOptions } from "./verify/middleware.ts";
 export { MtlsAgent, callerOf, connectHttp2, connectMtls, createHttp2Server, createHttpsServer, createMtlsServer } from "./verify/tls.ts";
 export type { ConnectOptions, MtlsOptions, PeerOptions } from "./verify/tls.ts";
-export { GrpcListener, grpcCredentials } from "./verify/grpc.ts";
 
 // agents
 export { AgentTask } from "./call/task.ts";

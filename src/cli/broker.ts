@@ -1,10 +1,15 @@
 // How is the broker started?
 // Everything of it is loaded by this command only, so that the others start fast.
 // What it does is src/broker.ts's business; its keys, src/config.ts's.
+import { existsSync } from "node:fs";
 import type { Command } from "commander";
 import { described, usageError } from "./options.ts";
 
+/** The package without a database has no broker either. */
+const hasBroker = ["js", "ts"].some((kind) => existsSync(new URL(`../broker.${kind}`, import.meta.url)));
+
 export function addBroker(program: Command): void {
+  if (!hasBroker) return;
   described(program.command("broker"), {
     summary: "Run the broker and this machine's workload socket",
     more: "Says that it is ready once it can issue. SIGTERM: finishes what is under way, at most 5 s, and stops its PostgreSQL. "

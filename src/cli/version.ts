@@ -6,10 +6,10 @@ import { answering } from "./options.ts";
 import type { Common } from "./options.ts";
 import { fields, print } from "./output.ts";
 
-/** Works from src/cli/ and from dist/src/cli/. */
+/** Works from src/cli/, from dist/src/cli/, and where both are one file. */
 function packageVersion(): string {
-  const up = import.meta.url.includes("/dist/src/") ? "../../../package.json" : "../../package.json";
-  return (JSON.parse(readFileSync(new URL(up, import.meta.url), "utf8")) as { version: string }).version;
+  const manifest = import.meta.url.replace(/\/(?:dist\/)?src\/(?:cli\/)?[^/]*$/, "/package.json");
+  return (JSON.parse(readFileSync(new URL(manifest), "utf8")) as { version: string }).version;
 }
 
 export function addVersion(program: Command): void {
