@@ -14,6 +14,7 @@ import { serveNetwork } from "./api/network.ts";
 import { Peers } from "./api/peers.ts";
 import { clearPath } from "./api/server.ts";
 import { version } from "./api/info.ts";
+import { attestPid } from "./attest/caller.ts";
 import { HashCache } from "./attest/hash.ts";
 import { bootId } from "./attest/proc.ts";
 import { LiveCatalog } from "./authorize/catalog.ts";
@@ -49,6 +50,7 @@ import type { Log } from "./telemetry.ts";
 type Broker = { readonly config: Config; readonly httpUrl: string; readonly grpc: string; stop(deadlineMs?: number): Promise<void> };
 
 const drainMs = 4000;
+const factsMs = 15_000;
 
 /** The command `brevet broker`: runs until SIGTERM or SIGINT. */
 export async function runBroker(options: { configFile?: string; flags?: Readonly<Record<string, string>> } = {}): Promise<void> {
@@ -123,7 +125,13 @@ async function startBroker(config: Config, log: Log): Promise<Broker> {
     const exits = new ExitWatch();
     undo.push(() => exits.close());
     const fences = new Fences();
-    const bindings = new Bindings({ store, bootId: bootId(), exits, onExit: (bound) => housekeeping.instanceExited(bound) });
+    const hash = new HashCache();
+    const bindings = new Bindings({
+      store, bootId: bootId(), exits,
+      onExit: (bound) => housekeeping.instanceExited(bound),
+      attest: (pid) => attestPid(pid, hash),
+      isAgent: async (agent, process) => catalog.isAgent(agent, await claims.facts(process, { signal: AbortSignal.timeout(factsMs) })),
+    });
     undo.push(() => bindings.close());
     const issuer = new Issuer({ store, trustDomain: config.trustDomain, issuer: config.publicUrl ?? `spiffe://${config.trustDomain}`, publicUrl: config.publicUrl, signers: () => trust.signers, whenClear: (task) => fences.whenClear(task) });
     const own = new OwnSvid({ store, trustDomain: config.trustDomain, publicUrl: config.publicUrl, trust, onRecorded: () => issuer.recorded.x509++, log });
@@ -154,7 +162,7 @@ async function startBroker(config: Config, log: Log): Promise<Broker> {
     undo.push(() => housekeeping.close());
 
     const api: Api = createApi({
-      config, store, postgresVersion: serverVersion, catalog, claims, bindings, issuer, trust, crls, feed, revoker, certificates, verifiers, propagation, hash: new HashCache(),
+      config, store, postgresVersion: serverVersion, catalog, claims, bindings, issuer, trust, crls, feed, revoker, certificates, verifiers, propagation, hash,
       health, metrics, log, endpointOf, reloadCatalog,
       onTask: (task, callback) => changes.onTask(task, callback),
       onServices: (callback) => changes.onServices(callback),

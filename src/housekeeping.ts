@@ -83,7 +83,7 @@ export class Housekeeping {
       if (bound.supervisor) await sleep(supervisorMs, undefined, { signal: this.#closing.signal });
       for (;;) {
         try {
-          await this.#o.revoker.end(bound.task, state, "the bound process exited", "brevet");
+          await this.#o.revoker.end(bound.task, state, bound.scope === "cgroup" ? "nothing of the agent is left in its unit, container or pod" : "the bound process exited", "brevet");
           return;
         } catch (error) {
           if (error instanceof BrevetError && error.code === "NOT_FOUND") return;

@@ -46,7 +46,7 @@ describe("what passed is normal", () => {
   test("defaults", () => {
     const { agents, services } = accepted(`agents:\n${agent("a")}services:\n${agent("s")}`);
     expect(agents).toEqual([{
-      name: "a", owner: "lead@example.org", purpose: "", selectors: [{ systemdUnit: "a.service" }], openers: [], context: null, audiences: null,
+      name: "a", owner: "lead@example.org", purpose: "", selectors: [{ systemdUnit: "a.service" }], openers: [], sidecars: [], context: null, audiences: null,
       maxTaskTtl: 3_600, x509Ttl: 300, jwtTtl: 120, tasksPerInstance: 1, onExit: "abort",
     }]);
     expect(services).toEqual([{ name: "s", owner: "lead@example.org", selectors: [{ systemdUnit: "s.service" }], audiences: null, x509Ttl: 300, jwtTtl: 120 }]);
@@ -131,7 +131,7 @@ describe("no text makes the parser throw, and no problem breaks its line", () =>
     }), { numRuns: 300 });
   });
 
-  test.each(["name", "owner", "purpose", "selectors", "openers", "context", "audiences", "maxTaskTtl", "tasksPerInstance", "onExit"])("%s as a mapping that has a length", (key) => {
+  test.each(["name", "owner", "purpose", "selectors", "openers", "sidecars", "context", "audiences", "maxTaskTtl", "tasksPerInstance", "onExit"])("%s as a mapping that has a length", (key) => {
     for (const length of ["{}", "{ valueOf: 1, toString: 1 }", "[]", "1", "1e99"]) {
       const { problems } = parse(`agents:\n- { ${key}: { length: ${length} } }`);
       expect(problems.filter(({ message }) => message.startsWith(`agents[0].${key}: must be`))).toHaveLength(1);
@@ -139,7 +139,7 @@ describe("no text makes the parser throw, and no problem breaks its line", () =>
   });
 
   test("any values under the known keys", () => {
-    const names = ["name", "owner", "purpose", "selectors", "openers", "context", "audiences", "maxTaskTtl", "x509Ttl", "jwtTtl", "tasksPerInstance", "onExit"];
+    const names = ["name", "owner", "purpose", "selectors", "openers", "sidecars", "context", "audiences", "maxTaskTtl", "x509Ttl", "jwtTtl", "tasksPerInstance", "onExit"];
     const item = fc.dictionary(fc.constantFrom(...names), fc.oneof(fc.jsonValue(), fc.dictionary(fc.constantFrom("length", "uid", "path", "valueOf"), fc.jsonValue())));
     fc.assert(fc.property(fc.record({ agents: fc.array(item), services: fc.array(item) }), (value) => {
       const { catalog, problems } = parse(JSON.stringify(value));

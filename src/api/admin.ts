@@ -11,6 +11,7 @@ import { canonicalCatalog, diffCatalog, parseCatalog } from "../identity/catalog
 import type { Catalog } from "../identity/catalog.ts";
 import { formatAgentTaskId, isName, isTaskId } from "../identity/id.ts";
 import type { CatalogHandlers } from "../generated/brevet/v1/Catalog.ts";
+import type { Sidecar } from "../generated/brevet/v1/Sidecar.ts";
 import type { CatalogAgent } from "../generated/brevet/v1/CatalogAgent.ts";
 import type { ApplyRequest__Output } from "../generated/brevet/v1/ApplyRequest.ts";
 import type { DisableAgentRequest__Output } from "../generated/brevet/v1/DisableAgentRequest.ts";
@@ -30,6 +31,7 @@ import { listAttestations, listEntries } from "../record/log.ts";
 import { countLiveSvids, listSvids } from "../record/svids.ts";
 import type { SvidRow } from "../record/svids.ts";
 import { getTasks, liveTaskIds } from "../record/tasks.ts";
+import type { SidecarRef } from "../record/tasks.ts";
 import type { Store } from "../record/store.ts";
 import type { Feed } from "../revoke/feed.ts";
 import type { Revoker } from "../revoke/revoke.ts";
@@ -224,7 +226,7 @@ export function logHandlers(server: ApiServer, p: AdminParts): LogHandlers {
       const rows = await listAttestations(p.store, { denied: request.denied, since, limit });
       return { attestations: rows.map((row) => ({
         id: row.attempt, at: toTimestamp(row.at), outcome: row.outcome, reason: row.reason, pid: row.pid, uid: row.uid, gid: row.gid,
-        facts: toStruct(row.facts), task: row.task ?? "", repeats: row.repeats,
+        facts: toStruct(row.facts), task: row.task ?? "", repeats: row.repeats, via: toSidecar(row.via),
       })) };
     }),
 
@@ -245,6 +247,10 @@ function toSvid(row: SvidRow, trustDomain: string): Record<string, unknown> {
   return {
     kind: row.kind, serial: row.kind === "x509" ? row.serial : "", jti: row.kind === "jwt" ? row.serial : "", task: subject,
     spiffeId: isTaskId(subject) ? formatAgentTaskId(trustDomain, row.agent ?? "", subject) : `spiffe://${trustDomain}/${subject}`,
-    epoch: row.epoch, issuedAt: toTimestamp(row.issuedAt), expiresAt: toTimestamp(row.expiresAt), revoked: row.revoked, audiences: row.audiences,
+    epoch: row.epoch, issuedAt: toTimestamp(row.issuedAt), expiresAt: toTimestamp(row.expiresAt), revoked: row.revoked, audiences: row.audiences, via: toSidecar(row.via),
   };
+}
+
+function toSidecar(via: SidecarRef | null): Sidecar | null {
+  return via && { pid: via.pid, uid: via.uid, gid: via.gid, path: via.path };
 }

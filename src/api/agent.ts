@@ -1,6 +1,6 @@
 // An agent asks for its task: brevet.v1.Agent.
-// A process claims for itself, or one of the same user claims for it (`brevet run`, a sidecar); root
-// may claim for any. Which process it is, is proved by the kernel, not by what was sent.
+// A process claims for itself, or one of the same user claims for it (`brevet run`), or a sidecar that the
+// catalog names; root may claim for any. Which process it is, is proved by the kernel, not by what was sent.
 // The claim itself is src/claim's business.
 import { attestPid } from "../attest/caller.ts";
 import type { Caller } from "../attest/caller.ts";
@@ -41,14 +41,25 @@ export function agentHandlers(server: ApiServer, p: AgentParts): AgentHandlers {
     Claim: server.unary("Agent.Claim", async (request: ClaimRequest__Output, call) => {
       const { caller } = call.connection;
       const fields = new Fields();
-      const reference = fields.text("task", request.task, 2048, true);
+      const reference = fields.text("task", request.task, 2048, !request.auto);
+      if (request.auto && reference !== "") fields.wrong("auto", "goes without a task");
+      if (request.auto && !request.sidecar) fields.wrong("auto", "is for sidecars: an agent that fetches gets an `auto` task by itself");
       const ticket = fields.text("ticket", request.ticket, 256);
       if (request.pid < 0) fields.wrong("pid", "must be a process ID, or 0 for the caller");
       fields.check();
-      const found = await p.access.anyTask(reference);
-      const process = request.pid === 0 || request.pid === caller.pid ? caller : attestOther(request.pid, caller, p.hash);
+      const task = request.auto ? undefined : await p.access.anyTask(reference);
+      const speaksFor = async (process: Caller): Promise<boolean> => {
+        if (!request.sidecar) return false;
+        const facts = await p.claims.facts(caller, call);
+        const agents = task ? [task.agent] : p.catalog.matchingAgents(await p.claims.facts(process, call));
+        return agents.some((agent) => p.catalog.maySpeakFor(agent, facts));
+      };
+      const process = request.pid === 0 || request.pid === caller.pid ? caller : await attestOther(request.pid, caller, p.hash, speaksFor);
+      const sidecar = request.sidecar ? caller : null;
       try {
-        const { bound, row } = await p.claims.claim(found, ticket, process, actorOf(call), call);
+        const { bound, row } = task
+          ? await p.claims.claim(task, ticket, process, actorOf(call), call, sidecar)
+          : await p.claims.claimAny(process, actorOf(call), call, caller);
         if (request.supervised && process !== caller) bound.supervisor = { pid: caller.pid, startTime: caller.startTime };
         p.onClaimed(row);
         const endpoint = p.endpointOf(bound.task);
@@ -86,15 +97,15 @@ export function agentHandlers(server: ApiServer, p: AgentParts): AgentHandlers {
   };
 }
 
-/** The same answer for a process that is not there and for one of another user. */
-function attestOther(pid: number, asker: Caller, hash: HashCache): Caller {
+/** The same answer for a process that is not there and for one that the asker may not speak for. */
+async function attestOther(pid: number, asker: Caller, hash: HashCache, speaksFor: (process: Caller) => Promise<boolean>): Promise<Caller> {
   let process: Caller | undefined;
   try {
     process = attestPid(pid, hash);
-    if (asker.uid === 0 || process.uid === asker.uid) return process;
+    if (asker.uid === 0 || process.uid === asker.uid || (await speaksFor(process))) return process;
   } catch (error) {
     if (!(error instanceof BrevetError)) throw error;
   }
   process?.close();
-  throw new BrevetError("DENIED_ROLE", `pid: no process ${pid} of the caller's user (only root may claim for others)`);
+  throw new BrevetError("DENIED_ROLE", `pid: no process ${pid} of the caller's user (only root, and a sidecar that the agent's catalog entry names, may claim for others)`);
 }

@@ -3,9 +3,12 @@
 // soon as there is one, later ones when something changed, new ones at half-life. An SVID whose task is
 // over leaves in the same turn in which its end was committed; when none is left, the run ends.
 // Who holds what is src/claim's business, what is issued src/issue's; messages are the services'.
+import type { Caller } from "../attest/caller.ts";
 import type { LiveCatalog } from "../authorize/catalog.ts";
 import type { Bindings, Bound } from "../claim/bindings.ts";
+import { sidecarOf } from "../claim/claim.ts";
 import type { Holding } from "../claim/claim.ts";
+import { standing } from "../claim/standing.ts";
 import { BrevetError } from "../errors.ts";
 import { parseBrevetId } from "../identity/id.ts";
 import type { Holder, Issuer, X509Svid } from "../issue/issue.ts";
@@ -34,7 +37,7 @@ export function isOf(spiffeId: string, holder: Holder, trustDomain: string): boo
 export function holdersOf(parts: HeldParts, call: Call, holding: Holding): Holder[] {
   const { caller } = call.connection;
   if (holding.kind === "tasks") {
-    return boundNow(parts, call, holding).map((bound) => holderOf(holding, bound));
+    return boundNow(parts, call, holding).map((bound) => holderOf(parts, caller, holding, bound));
   }
   const process = `uid ${caller.uid} pid ${caller.pid} start ${caller.startTime}`;
   const still = new Set(parts.catalog.matchingServices(caller.facts));
@@ -42,15 +45,16 @@ export function holdersOf(parts: HeldParts, call: Call, holding: Holding): Holde
     .map((service) => ({ kind: "service", service, process, isSame: () => caller.isSame() }));
 }
 
-function holderOf(holding: Holding & { kind: "tasks" }, bound: Bound): Holder {
-  return { kind: "task", task: bound.task, agent: bound.agent, instance: bound.instance.id, isSame: () => holding.found.isSame() };
+function holderOf(parts: HeldParts, caller: Caller, holding: Holding & { kind: "tasks" }, bound: Bound): Holder {
+  const via = standing(parts.catalog, holding.found.by, bound, caller) === "sidecar" ? sidecarOf(caller) : null;
+  return { kind: "task", task: bound.task, agent: bound.agent, instance: bound.instance.id, via, isSame: () => holding.found.isSame() };
 }
 
 /** What the instance holds now of what this caller may see: tasks come and go, and the catalog changes, while a stream is open. */
 function boundNow({ catalog }: HeldParts, { connection: { caller, endpointTask } }: Call, holding: Holding & { kind: "tasks" }): Bound[] {
-  const { instance, own } = holding.found;
+  const { instance, by } = holding.found;
   return instance.bound.filter((bound) => (endpointTask === null || bound.task === endpointTask)
-    && (own ? catalog.isAgent(bound.agent, caller.facts) : bound.scope === "tree"));
+    && standing(catalog, by, bound, caller) !== null);
 }
 
 /** Hands over everything that the caller holds, and again whenever that changes, until the call or the last task ends. */

@@ -54,7 +54,7 @@ export function toTask(row: TaskRow, trustDomain: string, endpoint: string): Tas
     bind: row.bind, scope: row.scope, owner: row.owner, openedBy: row.openedBy, endedBy: row.endedBy, endReason: row.endReason,
     openedAt: toTimestamp(row.openedAt), expiresAt: toTimestamp(row.expiresAt),
     claimedAt: row.claimedAt && toTimestamp(row.claimedAt), endedAt: row.endedAt && toTimestamp(row.endedAt),
-    instance: row.instance && { id: row.instance.id, pid: row.instance.pid, uid: row.instance.uid, gid: row.instance.gid, path: row.instance.path },
+    instance: row.instance && { id: row.instance.id, pid: row.instance.pid, uid: row.instance.uid, gid: row.instance.gid, path: row.instance.path, cgroup: row.instance.cgroup?.path ?? "" },
     endpoint: row.state === "active" ? `unix://${endpoint}` : "",
   };
 }

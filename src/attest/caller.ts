@@ -30,6 +30,8 @@ export type Caller = {
   /** The executable's hash; undefined if it can't be proved, and then `sha256Problem` says why. */
   sha256(signal: AbortSignal): Promise<string | undefined>;
   readonly sha256Problem: string | undefined;
+  /** /proc/PID/cgroup as it is now. Throws if the process is gone. */
+  cgroups(): string;
   /** Whether it is still the process that was attested: alive, same file, same user. Asked at each issue. */
   isSame(): boolean;
   /** Its living ancestors, nearest first, PID 1 last. Throws if one is missing: then nothing is known of the rest. */
@@ -165,6 +167,15 @@ class AttestedProcess implements Caller {
       return uid === this.uid && gid === this.gid && sameFile(this.#dir.executable(), this.executable);
     } catch {
       return false;
+    }
+  }
+
+  cgroups(): string {
+    if (this.#closed) throw unattested("its connection is closed");
+    try {
+      return this.#dir.cgroup();
+    } catch (error) {
+      throw unreadable(this.pid, error);
     }
   }
 

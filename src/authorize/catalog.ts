@@ -44,6 +44,21 @@ export class LiveCatalog {
     return agent !== undefined && matchSelectors(agent.definition.selectors, facts).matches;
   }
 
+  /**
+   * Whether it may claim and fetch for the agent's instances: root, who may be the instance itself, and whom the
+   * catalog names. (A definition of an earlier version names none.)
+   */
+  maySpeakFor(name: string, facts: Facts): boolean {
+    const agent = this.#agents.get(name);
+    if (agent === undefined) return false;
+    return facts.uid === 0 || this.isAgent(name, facts) || matchSelectors(sidecarsOf(agent.definition), facts).matches;
+  }
+
+  /** Agents that it may speak for without being root, where it comes before their processes. */
+  agentsBeside(facts: Facts): string[] {
+    return this.agents.filter(({ definition }) => matchSelectors([...definition.selectors, ...sidecarsOf(definition)], facts).matches).map(({ definition }) => definition.name);
+  }
+
   matchingAgents(facts: Facts): string[] {
     return this.agents.filter((agent) => matchSelectors(agent.definition.selectors, facts).matches).map((agent) => agent.definition.name);
   }
@@ -77,8 +92,12 @@ export class LiveCatalog {
 
   #allSets(): (readonly SelectorSet[])[] {
     return [
-      ...this.agents.flatMap((agent) => [agent.definition.selectors, agent.definition.openers]),
+      ...this.agents.flatMap(({ definition }) => [definition.selectors, definition.openers, sidecarsOf(definition)]),
       ...this.services.map((service) => service.definition.selectors),
     ];
   }
+}
+
+function sidecarsOf({ sidecars }: Partial<AgentDefinition>): readonly SelectorSet[] {
+  return sidecars ?? [];
 }

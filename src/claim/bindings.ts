@@ -1,17 +1,20 @@
 // Which task is a process's own?
-// Always true: a binding names one process by a pidfd of our own, so another that gets its PID gets
-// nothing; the nearest bound process decides, the caller itself first, and bindings never add up.
-// When a bound process exits, its tasks end, however long the database stays away. The rows in the
-// database are the truth, and are judged again under lock at each issue; this is the map of them.
-// How a binding comes about is claim.ts's business; ending a task, src/revoke's.
+// Always true: a binding names one process by a pidfd of our own, or one cgroup by the kernel's ID of it, so
+// another that gets its PID or its path gets nothing; the nearest bound process decides, the caller itself first,
+// then who claimed for one, its ancestors, and its cgroup; bindings never add up. When a bound process exits, or
+// nothing of the agent is left in a bound cgroup, its tasks end, however long the database stays away. The rows in
+// the database are the truth, and are judged again under lock at each issue; this is the map of them.
+// How a binding comes about is claim.ts's business; who is left in a cgroup, members.ts's; ending, src/revoke's.
 import type { Caller } from "../attest/caller.ts";
+import { isThere, isWithin, unitOf } from "../attest/cgroup-dir.ts";
 import { reopenInstance } from "../attest/instance.ts";
 import type { Scope } from "../identity/task.ts";
 import { closeFd, pidfdExited } from "../kernel.ts";
 import type { ExitWatch } from "../kernel.ts";
 import { boundTasks } from "../record/tasks.ts";
-import type { TaskRow } from "../record/tasks.ts";
+import type { CgroupRef, InstanceRow, SidecarRef, TaskRow } from "../record/tasks.ts";
 import type { Store } from "../record/store.ts";
+import { MemberWatch } from "./members.ts";
 
 /** A live task and the process it is bound to. */
 export type Bound = {
@@ -23,6 +26,8 @@ export type Bound = {
   readonly instance: Instance;
   /** As far as this broker has heard. */
   epoch: number;
+  /** Processes that claimed for the instance and may fetch for it, if the catalog lets them. */
+  sidecars: readonly SidecarRef[];
   /** The process that will say how the instance ended, if one promised to. */
   supervisor: Supervisor | null;
 };
@@ -39,12 +44,14 @@ export type Instance = {
   readonly bound: Bound[];
   /** It has had a task with scope `tree`. */
   hadTree: boolean;
+  /** Not null: the instance is all of this cgroup, and the process above was its first. */
+  readonly cgroup: CgroupRef | null;
 };
 
 export type Found = {
   readonly instance: Instance;
-  /** The caller is the bound process itself, not one below it. */
-  readonly own: boolean;
+  /** How the caller comes to it: it is the bound process, claimed for it, descends from it, or is in its cgroup. */
+  readonly by: "itself" | "claim" | "tree" | "cgroup";
   readonly bound: readonly Bound[];
   /** Whether the caller is still the process that it was and still belongs to the instance. */
   isSame(): boolean;
@@ -54,19 +61,34 @@ export type BindingsOptions = {
   readonly store: Store;
   readonly bootId: string;
   readonly exits: ExitWatch;
-  /** Ends the tasks of a process that has exited. Called once per task, and must not give up. */
+  /** Ends the tasks of an instance that is gone. Called once per task, and must not give up. */
   readonly onExit: (bound: Bound) => void;
+  /** Whether the process is what the agent's selectors ask for. */
+  readonly isAgent: (agent: string, process: Caller) => Promise<boolean>;
+  /** Attests a process by its PID; throws if it is gone. */
+  readonly attest: (pid: number) => Caller;
 };
 
 export class Bindings {
   readonly #o: BindingsOptions;
   readonly #byPid = new Map<number, Instance>();
+  /** Tasks that a process of this PID claimed for another. */
+  readonly #claimers = new Map<number, Set<Bound>>();
+  /** By the cgroup's ID. */
+  readonly #byCgroup = new Map<string, Instance>();
   readonly #byTask = new Map<string, Bound>();
+  readonly #members: MemberWatch;
   readonly #watchers = new Map<string, Set<(task: string) => void>>();
   readonly #newcomers = new Set<(instance: Instance) => void>();
 
   constructor(options: BindingsOptions) {
     this.#o = options;
+    const isSidecar = (cgroup: CgroupRef, process: Caller): boolean =>
+      this.#byCgroup.get(cgroup.id)?.bound.some((bound) => claimedFor(bound, process)) === true;
+    this.#members = new MemberWatch({
+      ...options,
+      isMember: async (cgroup, agent, process) => !isSidecar(cgroup, process) && (await options.isAgent(agent, process)),
+    });
   }
 
   get size(): number {
@@ -89,29 +111,67 @@ export class Bindings {
   /** Takes in an active task's row. Undefined if its process is gone: then its end has been ordered. */
   add(row: TaskRow): Bound | undefined {
     const known = this.#byTask.get(row.id);
-    if (known) return known;
+    if (known) {
+      this.#setSidecars(known, row.sidecars);
+      return known;
+    }
     if (row.state !== "active" || !row.instance) return undefined;
-    let instance = this.#byPid.get(row.instance.pid);
-    if (instance?.id !== row.instance.id) {
-      const pidfd = reopenInstance(row.instance);
-      if (pidfd === undefined) {
-        const gone: Instance = { id: row.instance.id, pid: row.instance.pid, startTime: row.instance.startTime, pidfd: -1, bound: [], hadTree: false };
-        this.#o.onExit(toBound(row, gone));
-        return undefined;
-      }
-      if (instance) this.#drop(instance);
-      instance = { id: row.instance.id, pid: row.instance.pid, startTime: row.instance.startTime, pidfd, bound: [], hadTree: false };
-      this.#byPid.set(instance.pid, instance);
-      const added = instance;
-      this.#o.exits.add(pidfd, () => this.#exited(added));
+    const instance = row.instance.cgroup ? this.#cgroupOf(row.instance, row.instance.cgroup) : this.#processOf(row.instance);
+    if (!instance) {
+      this.#o.onExit(toBound(row, toInstance(row.instance, -1)));
+      return undefined;
     }
     const bound = toBound(row, instance);
     instance.bound.push(bound);
     if (bound.scope === "tree") instance.hadTree = true;
     this.#byTask.set(bound.task, bound);
+    this.#setSidecars(bound, row.sidecars);
+    if (instance.cgroup) this.#watchMembers(instance, instance.cgroup, bound);
     this.#notify(bound);
     for (const newcomer of this.#newcomers) newcomer(instance);
     return bound;
+  }
+
+  #setSidecars(bound: Bound, sidecars: readonly SidecarRef[]): void {
+    for (const { pid } of bound.sidecars) {
+      const claimed = this.#claimers.get(pid);
+      claimed?.delete(bound);
+      if (claimed?.size === 0) this.#claimers.delete(pid);
+    }
+    bound.sidecars = sidecars;
+    for (const { pid } of sidecars) this.#claimers.set(pid, (this.#claimers.get(pid) ?? new Set()).add(bound));
+  }
+
+  /** Undefined if the process is gone. */
+  #processOf(row: InstanceRow): Instance | undefined {
+    const known = this.#byPid.get(row.pid);
+    if (known?.id === row.id) return known;
+    const pidfd = reopenInstance(row);
+    if (pidfd === undefined) return undefined;
+    if (known) this.#drop(known);
+    const instance = toInstance(row, pidfd);
+    this.#byPid.set(instance.pid, instance);
+    this.#o.exits.add(pidfd, () => this.#exited(instance));
+    return instance;
+  }
+
+  /** Undefined if the cgroup is gone. */
+  #cgroupOf(row: InstanceRow, cgroup: CgroupRef): Instance | undefined {
+    const known = this.#byCgroup.get(cgroup.id);
+    if (known) return known;
+    if (!isThere(cgroup)) return undefined;
+    const instance = toInstance(row, -1);
+    this.#byCgroup.set(cgroup.id, instance);
+    return instance;
+  }
+
+  /** One watch for each agent that has a task there: the tasks of one may be over while another's go on. */
+  #watchMembers(instance: Instance, cgroup: CgroupRef, bound: Bound): void {
+    // a sidecar may come first; whoever else claimed was one of the agent
+    const hadMember = !bound.sidecars.some(({ pid, startTime }) => pid === instance.pid && startTime === instance.startTime);
+    this.#members.watch(cgroup, bound.agent, hadMember, () => {
+      for (const over of instance.bound.filter(({ agent }) => agent === bound.agent)) this.#o.onExit(over);
+    });
   }
 
   /** The task is over: its process holds it no more. */
@@ -119,7 +179,13 @@ export class Bindings {
     const bound = this.#byTask.get(task);
     if (!bound) return undefined;
     this.#byTask.delete(task);
-    bound.instance.bound.splice(bound.instance.bound.indexOf(bound), 1);
+    const { instance } = bound;
+    this.#setSidecars(bound, []);
+    instance.bound.splice(instance.bound.indexOf(bound), 1);
+    if (instance.cgroup) {
+      if (!instance.bound.some(({ agent }) => agent === bound.agent)) this.#members.unwatch(instance.cgroup, bound.agent);
+      if (instance.bound.length === 0) this.#byCgroup.delete(instance.cgroup.id);
+    }
     this.#notify(bound);
     return bound;
   }
@@ -149,17 +215,38 @@ export class Bindings {
     return () => this.#newcomers.delete(callback);
   }
 
-  /** The nearest bound process, the caller itself first; also one whose tasks have all ended. */
-  find(caller: Caller): Found | undefined {
+  /** The nearest bound process, the caller itself first; also one whose tasks have all ended. `task`: the only one asked about. */
+  find(caller: Caller, task: string | null = null): Found | undefined {
     const own = this.#byPid.get(caller.pid);
     if (own?.startTime === caller.startTime) {
-      return { instance: own, own: true, bound: own.bound, isSame: () => caller.isSame() && !pidfdExited(own.pidfd) };
+      return { instance: own, by: "itself", bound: own.bound, isSame: () => caller.isSame() && !pidfdExited(own.pidfd) };
     }
+    return this.#claimedBy(caller, task) ?? this.#treeOf(caller) ?? this.#unitOf(caller);
+  }
+
+  /** Whom it claimed for, the newest claim's instance if there are several. */
+  #claimedBy(caller: Caller, task: string | null): Found | undefined {
+    const claimed = [...(this.#claimers.get(caller.pid) ?? [])].filter((bound) => (task === null || bound.task === task) && claimedFor(bound, caller));
+    const instance = claimed.at(-1)?.instance;
+    if (!instance) return undefined;
+    const lives = (): boolean => (instance.cgroup ? isThere(instance.cgroup) : !pidfdExited(instance.pidfd));
+    return { instance, by: "claim", bound: instance.bound.filter((bound) => claimedFor(bound, caller)), isSame: () => caller.isSame() && lives() };
+  }
+
+  #treeOf(caller: Caller): Found | undefined {
     if (this.#byPid.size === 0) return undefined;
     const above = this.#nearestAbove(caller);
     if (!above) return undefined;
     const bound = above.bound.filter((b) => b.scope === "tree");
-    return { instance: above, own: false, bound, isSame: () => caller.isSame() && this.#nearestAbove(caller) === above };
+    return { instance: above, by: "tree", bound, isSame: () => caller.isSame() && this.#nearestAbove(caller) === above };
+  }
+
+  #unitOf(caller: Caller): Found | undefined {
+    if (this.#byCgroup.size === 0) return undefined;
+    const unit = unitOf(caller.cgroups());
+    const instance = unit && this.#byCgroup.get(unit.id);
+    if (!instance) return undefined;
+    return { instance, by: "cgroup", bound: instance.bound, isSame: () => caller.isSame() && isWithin(caller.cgroups(), unit) };
   }
 
   /** The chain is read again after the bound process was found alive: only then it led there all the time. */
@@ -179,10 +266,12 @@ export class Bindings {
   /** Takes in what other brokers bound on this machine, for a caller and its ancestors. */
   async refresh(caller: Caller): Promise<void> {
     const pids = [caller.pid, ...caller.ancestors().map((link) => link.pid)];
-    for (const row of await boundTasks(this.#o.store, this.#o.bootId, pids)) this.add(row);
+    const unit = unitOf(caller.cgroups());
+    for (const row of await boundTasks(this.#o.store, this.#o.bootId, pids, unit ? [unit.id] : [])) this.add(row);
   }
 
   close(): void {
+    this.#members.close();
     for (const instance of [...this.#byPid.values()]) this.#drop(instance);
   }
 
@@ -204,6 +293,16 @@ export class Bindings {
   }
 }
 
+function toInstance(row: InstanceRow, pidfd: number): Instance {
+  return { id: row.id, pid: row.pid, startTime: row.startTime, pidfd, bound: [], hadTree: false, cgroup: row.cgroup ?? null };
+}
+
+/** The very process, by all that the kernel tells it apart by. */
+export function claimedFor(bound: Bound, { pid, startTime, executable, uid }: Caller): boolean {
+  return bound.sidecars.some((sidecar) => sidecar.pid === pid && sidecar.startTime === startTime
+    && sidecar.exeDev === executable.dev && sidecar.exeIno === executable.ino && sidecar.uid === uid);
+}
+
 function toBound(row: TaskRow, instance: Instance): Bound {
-  return { task: row.id, agent: row.agent, scope: row.scope, onExit: row.onExit, expiresAt: row.expiresAt, instance, epoch: row.epoch, supervisor: null };
+  return { sidecars: [], task: row.id, agent: row.agent, scope: row.scope, onExit: row.onExit, expiresAt: row.expiresAt, instance, epoch: row.epoch, supervisor: null };
 }

@@ -7,14 +7,16 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Caller } from "../attest/caller.ts";
+import { isWithin, unitOf } from "../attest/cgroup-dir.ts";
 import { bootId } from "../attest/proc.ts";
 import type { LiveCatalog } from "../authorize/catalog.ts";
 import { BrevetError, notFound } from "../errors.ts";
 import type { Facts } from "../identity/selectors.ts";
-import { autoTasks, boundTasks, claimTask } from "../record/tasks.ts";
-import type { ClaimOutcome, TaskRow } from "../record/tasks.ts";
+import { autoTasks, boundTasks, claimTask, getTask } from "../record/tasks.ts";
+import type { ClaimOutcome, SidecarRef, TaskRow } from "../record/tasks.ts";
 import type { Store } from "../record/store.ts";
 import type { Bindings, Bound, Found } from "./bindings.ts";
+import { standing } from "./standing.ts";
 import { hashTicket } from "./ticket.ts";
 
 export type ClaimsOptions = {
@@ -37,6 +39,8 @@ export type Holding =
 const pollMs = 500;
 const autoCandidates = 8;
 
+export type Claimed = { readonly bound: Bound; readonly row: TaskRow };
+
 type Waiter = { readonly pids: Set<number>; readonly agents: Set<string>; wake: () => void };
 
 export class Claims {
@@ -48,7 +52,7 @@ export class Claims {
   constructor(options: ClaimsOptions) {
     this.#o = options;
     options.bindings.onBound((instance) => {
-      for (const waiter of this.#waiters) if (waiter.pids.has(instance.pid)) waiter.wake();
+      for (const waiter of this.#waiters) if (instance.cgroup || waiter.pids.has(instance.pid)) waiter.wake();
     });
   }
 
@@ -69,14 +73,52 @@ export class Claims {
   /**
    * Binds the process to the task, whose row was read for this call. The same process again: answered alike.
    * A process that the agent's selectors don't match is told what one is told for a task that is not there.
+   * `sidecar`: who claims and will fetch for it; where the scope is `cgroup` it may be the process itself, and then
+   * it claims for the unit, container or pod that it lives in.
    */
-  async claim(row: TaskRow, ticket: string, process: Caller, by: string, call: Waiting): Promise<{ bound: Bound; row: TaskRow }> {
+  async claim(row: TaskRow, ticket: string, process: Caller, by: string, call: Waiting, sidecar: Caller | null = null): Promise<Claimed> {
+    const { catalog } = this.#o;
+    const may = sidecar !== null && catalog.maySpeakFor(row.agent, await this.facts(sidecar, call));
     const facts = await this.facts(process, call);
-    if (!this.#o.catalog.isAgent(row.agent, facts)) throw notFound("task", "task");
+    if (!catalog.isAgent(row.agent, facts) && !(may && sidecar === process)) throw notFound("task", "task");
+    if (sidecar && !may) throw notSidecar(row.agent);
+    if (sidecar === process && row.scope !== "cgroup") {
+      throw new BrevetError("WRONG_STATE", `pid: a sidecar is never the agent: name the agent's process, or open the task with scope cgroup (this one has ${row.scope})`);
+    }
     if (row.bind === "ticket" && ticket === "" && row.state === "ready") {
       throw new BrevetError("DENIED_TICKET", "ticket: this task wants a ticket");
     }
-    return this.#bind(row, ticket === "" ? null : hashTicket(ticket), process, facts, by);
+    return this.#bind(row, ticket === "" ? null : hashTicket(ticket), process, facts, by, sidecar);
+  }
+
+  /**
+   * For a sidecar: the task that the process (or its unit, container or pod) holds already, or an `auto` task of an
+   * agent that the sidecar may speak for; waits for one up to `waitForTask`.
+   */
+  async claimAny(process: Caller, by: string, call: Waiting, sidecar: Caller): Promise<Claimed> {
+    const { catalog, bindings, store } = this.#o;
+    const deadline = performance.now() + this.#o.waitForTaskSeconds * 1000;
+    const [facts, sidecarFacts] = [await this.facts(process, call), await this.facts(sidecar, call)];
+    const agents = sidecar === process ? catalog.agentsBeside(facts) : catalog.matchingAgents(facts).filter((agent) => catalog.maySpeakFor(agent, sidecarFacts));
+    if (agents.length === 0) throw new BrevetError("DENIED_NO_MATCH", "the process is of no agent of the catalog that this sidecar may speak for");
+    const waiter: Waiter = { pids: new Set([process.pid]), agents: new Set(agents), wake: () => undefined };
+    this.#wait(waiter);
+    try {
+      for (;;) {
+        const woken = new Promise<void>((resolve) => (waiter.wake = resolve));
+        await bindings.refresh(process);
+        const found = bindings.find(process);
+        const held = found?.by === "tree" ? undefined : found?.bound.find(({ agent }) => agents.includes(agent));
+        const row = held && (await getTask(store, held.task));
+        const claimed = row ? await this.#bind(row, null, process, facts, by, sidecar) : await this.#takeAuto(process, agents, facts, sidecar);
+        if (claimed) return claimed;
+        const left = deadline - performance.now();
+        if (left <= 0) throw new BrevetError("DENIED_NO_TASK", `no task of ${agents.join(", ")} is waiting for pid ${process.pid}`);
+        await this.#news(woken, left, call);
+      }
+    } finally {
+      this.#leave(waiter);
+    }
   }
 
   /**
@@ -91,7 +133,7 @@ export class Claims {
     try {
       for (;;) {
         const woken = new Promise<void>((resolve) => (waiter.wake = resolve));
-        const found = await this.#find(caller, call);
+        const found = await this.#find(caller, endpointTask, call);
         const mine = found?.bound.filter((bound) => endpointTask === null || bound.task === endpointTask) ?? [];
         if (found && mine.length > 0) return { kind: "tasks", found, bound: mine };
         if (endpointTask !== null) throw new BrevetError("DENIED_TASK_ENDED", "this endpoint's task is over, or the caller is not bound to it");
@@ -103,7 +145,7 @@ export class Claims {
         if (services.length > 0) return { kind: "services", services };
         if (agents.length === 0) throw new BrevetError("DENIED_NO_MATCH", "no agent or service of the catalog matches this process");
         // who had a task and lost it is not waiting for one
-        if (found && (found.instance.pid === caller.pid || found.instance.hadTree)) {
+        if (found && (found.by === "itself" || found.instance.hadTree)) {
           throw new BrevetError("DENIED_TASK_ENDED", "the task of this process has ended");
         }
         const left = deadline - performance.now();
@@ -114,15 +156,23 @@ export class Claims {
           this.#wait(waiter);
           continue; // what came before we listened is looked for once more
         }
-        const giveUp = new AbortController();
-        const limits = AbortSignal.any([call.signal, giveUp.signal]);
-        await Promise.race([woken, sleep(left, undefined, { signal: limits, ref: false })]).finally(() => giveUp.abort());
-        call.signal.throwIfAborted();
+        await this.#news(woken, left, call);
       }
     } finally {
-      this.#waiters.delete(waiter);
-      if (this.#waiters.size === 0) clearInterval(this.#poll);
+      this.#leave(waiter);
     }
+  }
+
+  async #news(woken: Promise<void>, leftMs: number, call: Waiting): Promise<void> {
+    const giveUp = new AbortController();
+    const limits = AbortSignal.any([call.signal, giveUp.signal]);
+    await Promise.race([woken, sleep(leftMs, undefined, { signal: limits, ref: false })]).finally(() => giveUp.abort());
+    call.signal.throwIfAborted();
+  }
+
+  #leave(waiter: Waiter): void {
+    this.#waiters.delete(waiter);
+    if (this.#waiters.size === 0) clearInterval(this.#poll);
   }
 
   /** Notices may be lost, and who was woken may have gone away: one look for all that wait, twice a second. */
@@ -151,47 +201,50 @@ export class Claims {
   }
 
   /** The nearest bound process, asking the database for what other brokers bound if none is known here. */
-  async #find(caller: Caller, call: Waiting): Promise<Found | undefined> {
+  async #find(caller: Caller, task: string | null, call: Waiting): Promise<Found | undefined> {
     const { bindings, catalog } = this.#o;
-    let found = bindings.find(caller);
+    let found = bindings.find(caller, task);
     if (!found || found.bound.length === 0) {
       await bindings.refresh(caller);
-      found = bindings.find(caller);
+      found = bindings.find(caller, task);
     }
-    if (!found || found.instance.pid !== caller.pid) return found;
-    // the bound process itself must still be what its agents' selectors ask for
-    const facts = await this.facts(caller, call);
-    return { ...found, bound: found.bound.filter((bound) => catalog.isAgent(bound.agent, facts)) };
+    if (!found || found.by === "tree") return found;
+    // it must still be what the catalog asks for
+    await this.facts(caller, call);
+    const { by } = found;
+    return { ...found, bound: found.bound.filter((bound) => standing(catalog, by, bound, caller) !== null) };
   }
 
-  async #takeAuto(caller: Caller, agents: readonly string[], facts: Facts): Promise<boolean> {
-    if (agents.length === 0) return false;
+  async #takeAuto(caller: Caller, agents: readonly string[], facts: Facts, sidecar: Caller | null = null): Promise<Claimed | undefined> {
+    if (agents.length === 0) return undefined;
     for (const row of await autoTasks(this.#o.store, agents, autoCandidates)) {
+      if (sidecar === caller && row.scope !== "cgroup") continue;
       try {
-        await this.#bind(row, null, caller, facts, `uid ${caller.uid}`);
-        return true;
+        return await this.#bind(row, null, caller, facts, `uid ${(sidecar ?? caller).uid}`, sidecar);
       } catch (error) {
-        // another caller was first, or the task just ended: the next one may be free
-        if (error instanceof BrevetError && ["DENIED_TASK_TAKEN", "WRONG_STATE", "NOT_FOUND", "DENIED_TOO_MANY_TASKS"].includes(error.code)) continue;
+        // another caller was first, the task just ended, or its scope asks for a unit: the next one may be free
+        if (error instanceof BrevetError && ["DENIED_TASK_TAKEN", "WRONG_STATE", "NOT_FOUND", "DENIED_TOO_MANY_TASKS", "DENIED_UNATTESTED"].includes(error.code)) continue;
         throw error;
       }
     }
-    return false;
+    return undefined;
   }
 
-  async #bind(row: TaskRow, ticketHash: Buffer | null, process: Caller, facts: Facts, by: string): Promise<{ bound: Bound; row: TaskRow }> {
+  async #bind(row: TaskRow, ticketHash: Buffer | null, process: Caller, facts: Facts, by: string, sidecar: Caller | null = null): Promise<Claimed> {
     const { store, bindings, catalog } = this.#o;
+    const cgroup = row.scope === "cgroup" ? unitOf(process.cgroups()) : null;
+    if (cgroup === undefined) throw new BrevetError("DENIED_UNATTESTED", `scope cgroup: pid ${process.pid} is in no systemd unit, container or pod (cgroup v2) that this broker can see`);
     const outcome = await claimTask(store, {
-      task: row.id, ticketHash, attempt: randomUUID(), by, facts,
+      task: row.id, ticketHash, attempt: randomUUID(), by, facts, sidecar: sidecar && sidecarOf(sidecar),
       mostTasks: catalog.agent(row.agent)?.definition.tasksPerInstance ?? 1,
       instance: {
         id: randomUUID(), bootId: process.bootId, pid: process.pid, startTime: process.startTime,
-        exeDev: process.executable.dev, exeIno: process.executable.ino, uid: process.uid, gid: process.gid, path: facts.path ?? "",
+        exeDev: process.executable.dev, exeIno: process.executable.ino, uid: process.uid, gid: process.gid, path: facts.path ?? "", cgroup,
       },
     });
     if (!("row" in outcome)) throw refusal(row.id, outcome);
     const bound = bindings.add(outcome.row);
-    if (!bound || !process.isSame()) {
+    if (!bound || !process.isSame() || (cgroup && !isWithin(process.cgroups(), cgroup))) {
       throw new BrevetError("DENIED_INSTANCE_CHANGED", "the process exited or changed while it was being bound; its task ends with it");
     }
     await this.#o.openEndpoint(row.id);
@@ -200,10 +253,20 @@ export class Claims {
 }
 
 /** A child of a bound process, where the task is its parent's alone: the commonest surprise of a shell. */
-function leftOut({ instance, own }: Found): string {
+function leftOut({ instance, by }: Found): string {
   const [held] = instance.bound;
-  if (own || !held) return "";
+  if (by !== "tree" || !held) return "";
   return `; pid ${instance.pid}, above it, holds task ${held.task}, whose scope ${held.scope} leaves out its children: open the task with scope tree`;
+}
+
+export function sidecarOf({ pid, startTime, executable, uid, gid, facts }: Caller): SidecarRef {
+  return { pid, startTime, exeDev: executable.dev, exeIno: executable.ino, uid, gid, path: facts.path ?? "" };
+}
+
+function notSidecar(agent: string): BrevetError {
+  return new BrevetError("DENIED_ROLE", `sidecar: this process may not speak for agent ${agent}`, {
+    metadata: { try: `name it under the agent's sidecars in the catalog, or run it as root` },
+  });
 }
 
 function refusal(task: string, outcome: Exclude<ClaimOutcome, { row: TaskRow }>): BrevetError {

@@ -39,7 +39,7 @@ export function openFlags(command: Command): Command {
     .option("--for <person>", "on whose behalf: recorded and in the SVIDs, never an authority")
     .option("--ref <key=value>", "a search key: workflow run, issue, trace (repeatable)", pair)
     .addOption(new Option("--bind <how>", "how it is claimed (default: claim)").choices(binds))
-    .addOption(new Option("--scope <what>", "what it is bound to: the process, or it and its descendants").choices(scopes));
+    .addOption(new Option("--scope <what>", "what it is bound to: the process, it and its descendants, or its systemd unit, container or pod").choices(scopes));
 }
 
 export function openRequest(flags: OpenFlags): OpenTaskRequest {
@@ -255,7 +255,7 @@ function taskTable(tasks: readonly Task__Output[]): string {
 }
 
 function taskText(t: Task__Output): string {
-  const instance = t.instance ? `pid ${t.instance.pid}, uid ${t.instance.uid}, gid ${t.instance.gid} ${t.instance.path}` : "";
+  const instance = t.instance ? `${t.instance.cgroup === "" ? "" : `${t.instance.cgroup}, first `}pid ${t.instance.pid}, uid ${t.instance.uid}, gid ${t.instance.gid} ${t.instance.path}` : "";
   return fields([
     ["task", t.id], ["agent", t.agent], ["owner", t.owner], ["state", t.state], ["epoch", String(t.epoch)],
     ["SPIFFE ID", t.spiffeId], ["purpose", t.purpose], ["on behalf of", t.onBehalfOf],

@@ -50,6 +50,7 @@ import type { Residual as _brevet_v1_Residual, Residual__Output as _brevet_v1_Re
 import type { RevocationsClient as _brevet_v1_RevocationsClient, RevocationsDefinition as _brevet_v1_RevocationsDefinition } from './brevet/v1/Revocations.ts';
 import type { RevokeRequest as _brevet_v1_RevokeRequest, RevokeRequest__Output as _brevet_v1_RevokeRequest__Output } from './brevet/v1/RevokeRequest.ts';
 import type { RevokeResponse as _brevet_v1_RevokeResponse, RevokeResponse__Output as _brevet_v1_RevokeResponse__Output } from './brevet/v1/RevokeResponse.ts';
+import type { Sidecar as _brevet_v1_Sidecar, Sidecar__Output as _brevet_v1_Sidecar__Output } from './brevet/v1/Sidecar.ts';
 import type { SvidRecord as _brevet_v1_SvidRecord, SvidRecord__Output as _brevet_v1_SvidRecord__Output } from './brevet/v1/SvidRecord.ts';
 import type { Task as _brevet_v1_Task, Task__Output as _brevet_v1_Task__Output } from './brevet/v1/Task.ts';
 import type { TasksClient as _brevet_v1_TasksClient, TasksDefinition as _brevet_v1_TasksDefinition } from './brevet/v1/Tasks.ts';
@@ -120,6 +121,7 @@ export interface ProtoGrpcType {
       Revocations: SubtypeConstructor<typeof grpc.Client, _brevet_v1_RevocationsClient> & { service: _brevet_v1_RevocationsDefinition }
       RevokeRequest: MessageTypeDefinition<_brevet_v1_RevokeRequest, _brevet_v1_RevokeRequest__Output>
       RevokeResponse: MessageTypeDefinition<_brevet_v1_RevokeResponse, _brevet_v1_RevokeResponse__Output>
+      Sidecar: MessageTypeDefinition<_brevet_v1_Sidecar, _brevet_v1_Sidecar__Output>
       SvidRecord: MessageTypeDefinition<_brevet_v1_SvidRecord, _brevet_v1_SvidRecord__Output>
       Task: MessageTypeDefinition<_brevet_v1_Task, _brevet_v1_Task__Output>
       Tasks: SubtypeConstructor<typeof grpc.Client, _brevet_v1_TasksClient> & { service: _brevet_v1_TasksDefinition }

@@ -14,6 +14,7 @@ import type { IssueTicketRequest as _brevet_v1_IssueTicketRequest, IssueTicketRe
 import type { ListTasksRequest as _brevet_v1_ListTasksRequest, ListTasksRequest__Output as _brevet_v1_ListTasksRequest__Output } from './brevet/v1/ListTasksRequest.ts';
 import type { ListTasksResponse as _brevet_v1_ListTasksResponse, ListTasksResponse__Output as _brevet_v1_ListTasksResponse__Output } from './brevet/v1/ListTasksResponse.ts';
 import type { OpenTaskRequest as _brevet_v1_OpenTaskRequest, OpenTaskRequest__Output as _brevet_v1_OpenTaskRequest__Output } from './brevet/v1/OpenTaskRequest.ts';
+import type { Sidecar as _brevet_v1_Sidecar, Sidecar__Output as _brevet_v1_Sidecar__Output } from './brevet/v1/Sidecar.ts';
 import type { StatusRequest as _brevet_v1_StatusRequest, StatusRequest__Output as _brevet_v1_StatusRequest__Output } from './brevet/v1/StatusRequest.ts';
 import type { StatusResponse as _brevet_v1_StatusResponse, StatusResponse__Output as _brevet_v1_StatusResponse__Output } from './brevet/v1/StatusResponse.ts';
 import type { Task as _brevet_v1_Task, Task__Output as _brevet_v1_Task__Output } from './brevet/v1/Task.ts';
@@ -41,6 +42,7 @@ export interface ProtoGrpcType {
       ListTasksRequest: MessageTypeDefinition<_brevet_v1_ListTasksRequest, _brevet_v1_ListTasksRequest__Output>
       ListTasksResponse: MessageTypeDefinition<_brevet_v1_ListTasksResponse, _brevet_v1_ListTasksResponse__Output>
       OpenTaskRequest: MessageTypeDefinition<_brevet_v1_OpenTaskRequest, _brevet_v1_OpenTaskRequest__Output>
+      Sidecar: MessageTypeDefinition<_brevet_v1_Sidecar, _brevet_v1_Sidecar__Output>
       StatusRequest: MessageTypeDefinition<_brevet_v1_StatusRequest, _brevet_v1_StatusRequest__Output>
       StatusResponse: MessageTypeDefinition<_brevet_v1_StatusResponse, _brevet_v1_StatusResponse__Output>
       Task: MessageTypeDefinition<_brevet_v1_Task, _brevet_v1_Task__Output>

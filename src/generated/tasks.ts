@@ -10,6 +10,7 @@ import type { IssueTicketRequest as _brevet_v1_IssueTicketRequest, IssueTicketRe
 import type { ListTasksRequest as _brevet_v1_ListTasksRequest, ListTasksRequest__Output as _brevet_v1_ListTasksRequest__Output } from './brevet/v1/ListTasksRequest.ts';
 import type { ListTasksResponse as _brevet_v1_ListTasksResponse, ListTasksResponse__Output as _brevet_v1_ListTasksResponse__Output } from './brevet/v1/ListTasksResponse.ts';
 import type { OpenTaskRequest as _brevet_v1_OpenTaskRequest, OpenTaskRequest__Output as _brevet_v1_OpenTaskRequest__Output } from './brevet/v1/OpenTaskRequest.ts';
+import type { Sidecar as _brevet_v1_Sidecar, Sidecar__Output as _brevet_v1_Sidecar__Output } from './brevet/v1/Sidecar.ts';
 import type { Task as _brevet_v1_Task, Task__Output as _brevet_v1_Task__Output } from './brevet/v1/Task.ts';
 import type { TasksClient as _brevet_v1_TasksClient, TasksDefinition as _brevet_v1_TasksDefinition } from './brevet/v1/Tasks.ts';
 import type { WatchTaskRequest as _brevet_v1_WatchTaskRequest, WatchTaskRequest__Output as _brevet_v1_WatchTaskRequest__Output } from './brevet/v1/WatchTaskRequest.ts';
@@ -31,6 +32,7 @@ export interface ProtoGrpcType {
       ListTasksRequest: MessageTypeDefinition<_brevet_v1_ListTasksRequest, _brevet_v1_ListTasksRequest__Output>
       ListTasksResponse: MessageTypeDefinition<_brevet_v1_ListTasksResponse, _brevet_v1_ListTasksResponse__Output>
       OpenTaskRequest: MessageTypeDefinition<_brevet_v1_OpenTaskRequest, _brevet_v1_OpenTaskRequest__Output>
+      Sidecar: MessageTypeDefinition<_brevet_v1_Sidecar, _brevet_v1_Sidecar__Output>
       Task: MessageTypeDefinition<_brevet_v1_Task, _brevet_v1_Task__Output>
       Tasks: SubtypeConstructor<typeof grpc.Client, _brevet_v1_TasksClient> & { service: _brevet_v1_TasksDefinition }
       WatchTaskRequest: MessageTypeDefinition<_brevet_v1_WatchTaskRequest, _brevet_v1_WatchTaskRequest__Output>

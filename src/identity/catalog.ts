@@ -75,6 +75,8 @@ const agentSchema = section({
   selectors,
   /** Who may open, change, close and see its tasks; none: administrators only. */
   openers: alternatives.prefault([]),
+  /** Who may claim and fetch for its instances without being one; none: root, and whoever matches the agent itself. */
+  sidecars: alternatives.prefault([]),
   /** Keys that a task's context may have; null: any. */
   context: setOf(text(64), 64).nullable().prefault(null),
   /** What its JWT-SVIDs may be for; null: any; none listed: no JWT-SVIDs. */
@@ -223,7 +225,7 @@ const interpreter = /^(?:node|nodejs|deno|bun|java|dotnet|mono|php|lua|Rscript|p
 
 /** Sets that hold for more processes than their author may think. */
 function weakSets(file: SourceFile, yaml: YamlFile): CatalogProblem[] {
-  return kinds.flatMap((kind) => listAt(yaml.value, kind).flatMap((item, index) => ["selectors", "openers"].flatMap((key) =>
+  return kinds.flatMap((kind) => listAt(yaml.value, kind).flatMap((item, index) => ["selectors", "openers", "sidecars"].flatMap((key) =>
     listAt(item, key).flatMap((set, at): CatalogProblem[] => {
       const { path } = set as SelectorSet;
       const where = [kind, index, key, at];

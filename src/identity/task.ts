@@ -14,7 +14,7 @@ export const terminalStates: ReadonlySet<TaskState> = new Set(["closed", "aborte
 
 export const binds = ["claim", "ticket", "auto"] as const;
 export type Bind = (typeof binds)[number];
-export const scopes = ["process", "tree"] as const;
+export const scopes = ["process", "tree", "cgroup"] as const;
 export type Scope = (typeof scopes)[number];
 
 /** What an SVID says of its task. `context` is the context's digest, lower-case hex. */

@@ -17,12 +17,18 @@ import type { TaskBinding } from "../identity/task.ts";
 import { Batch } from "../record/batch.ts";
 import { readServiceEpochs, readTaskStates, recordServiceSvids, recordTaskSvids } from "../record/svids.ts";
 import type { ServiceSvidRequest, ServiceSvidVerdict, SvidKind, TaskNow, TaskSvidRequest, TaskSvidVerdict } from "../record/svids.ts";
+import type { SidecarRef } from "../record/tasks.ts";
 import type { Store } from "../record/store.ts";
 import type { Signers } from "./trust.ts";
 
 /** Who asks, and under what: a task bound to an instance, or a registered service. */
 export type Holder =
-  | { readonly kind: "task"; readonly task: string; readonly agent: string; readonly instance: string; isSame(): boolean }
+  | {
+      readonly kind: "task"; readonly task: string; readonly agent: string; readonly instance: string;
+      /** Who fetches, if it is not the instance: it gets SVIDs of its own, and their rows say so. */
+      readonly via?: SidecarRef | null;
+      isSame(): boolean;
+    }
   | { readonly kind: "service"; readonly service: string; readonly process: string; isSame(): boolean };
 
 export type X509Svid = {
@@ -67,6 +73,8 @@ export class Issuer {
   readonly #taskReads: Batch<string, TaskNow | null>;
   readonly #serviceReads: Batch<string, number>;
   readonly #held = new Map<string, Held>();
+  /** Of the tasks that sidecars fetch for: under what else their SVIDs are held. */
+  readonly #viaKeys = new Map<string, Set<string>>();
   readonly #flights = new Map<string, Promise<X509Svid>>();
   /** Rows that were committed for this process, to hold its signatures against. */
   readonly recorded: Record<SvidKind, number> = { x509: 0, jwt: 0 };
@@ -119,10 +127,11 @@ export class Issuer {
     }
     const started = this.#newX509(holder);
     this.#flights.set(key, started);
+    if (holder.kind === "task" && holder.via) this.#viaKeys.set(holder.task, (this.#viaKeys.get(holder.task) ?? new Set()).add(key));
     try {
       const svid = await started;
       // forgotten meanwhile: good for this caller, who asked before, and for nobody after
-      if (this.#flights.get(key) === started) this.#hold(key, { svid, instance: holder.kind === "task" ? holder.instance : holder.process }, holder.kind);
+      if (this.#flights.get(key) === started) this.#hold(key, holder, svid);
       return svid; // 6
     } finally {
       if (this.#flights.get(key) === started) this.#flights.delete(key);
@@ -150,20 +159,26 @@ export class Issuer {
 
   /** Drops the SVIDs held for a task (or a service), keys and all. */
   forget(holderKey: string): void {
-    this.#held.delete(holderKey);
-    this.#flights.delete(holderKey);
+    for (const key of [holderKey, ...(this.#viaKeys.get(holderKey) ?? [])]) {
+      this.#held.delete(key);
+      this.#flights.delete(key);
+    }
+    this.#viaKeys.delete(holderKey);
   }
 
   get held(): number {
     return this.#held.size;
   }
 
-  /** A task's are forgotten with it; a service has no end, and its processes come and go. */
-  #hold(key: string, held: Held, kind: Holder["kind"]): void {
+  /** A task's are forgotten with it; a service has no end, and its processes, like those of sidecars, come and go. */
+  #hold(key: string, holder: Holder, svid: X509Svid): void {
+    const held = { svid, instance: holder.kind === "task" ? holder.instance : holder.process };
     this.#held.set(key, held);
-    if (kind === "task") return;
+    if (key === hintOf(holder)) return;
     setTimeout(() => {
-      if (this.#held.get(key) === held) this.#held.delete(key);
+      if (this.#held.get(key) !== held) return;
+      this.#held.delete(key);
+      this.#viaKeys.get(hintOf(holder))?.delete(key);
     }, held.svid.renewAt - performance.now()).unref();
   }
 
@@ -203,7 +218,7 @@ export class Issuer {
       const binding = { task: `service/${holder.service}`, epoch: granted.epoch, instance: "", context: "" };
       return { granted, binding, spiffeId: formatServiceId(trustDomain, holder.service) };
     }
-    const granted = await this.#recordForTask(holder.task, holder.instance, kind, serial, audiences);
+    const granted = await this.#recordForTask({ task: holder.task, instance: holder.instance, kind, serial, audiences, via: holder.via ?? null });
     this.recorded[kind]++;
     this.#checkClock(granted.issuedAt);
     const binding: TaskBinding = {
@@ -214,10 +229,11 @@ export class Issuer {
   }
 
   /** Tries again while the row is being changed; what changes it decides first. */
-  async #recordForTask(task: string, instance: string, kind: SvidKind, serial: string, audiences: readonly string[]): Promise<TaskSvidVerdict & { verdict: "ok" }> {
+  async #recordForTask(request: TaskSvidRequest): Promise<TaskSvidVerdict & { verdict: "ok" }> {
+    const { task } = request;
     for (let tries = 0; tries < blockedTries; tries++) {
       await this.#o.whenClear(task);
-      const verdict = await this.#tasks.add({ task, instance, kind, serial, audiences }); // 3, 4
+      const verdict = await this.#tasks.add(request); // 3, 4
       if (verdict.verdict === "ok") return verdict;
       if (verdict.verdict === "blocked") {
         await new Promise((resolve) => setTimeout(resolve, Math.min(1 + tries, 20)));
@@ -239,7 +255,8 @@ export class Issuer {
 
 /** Under which an SVID is held. */
 export function keyOf(holder: Holder): string {
-  return holder.kind === "task" ? holder.task : `service/${holder.service} ${holder.process}`;
+  if (holder.kind === "task") return holder.via ? `${holder.task} via ${holder.via.pid} ${holder.via.startTime}` : holder.task;
+  return `service/${holder.service} ${holder.process}`;
 }
 
 function hintOf(holder: Holder): string {

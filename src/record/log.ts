@@ -2,6 +2,7 @@
 // Entries and attestations are append-only; entries are written inside the transactions that they
 // describe (functions/), refusals here. Their details are what was measured, never a secret.
 // Ordering, chaining and signing the log is not done yet: it is append-only, no more.
+import type { SidecarRef } from "./tasks.ts";
 import type { Row, Statement, Store } from "./store.ts";
 
 export type LogEntryRow = {
@@ -47,9 +48,10 @@ export type AttestationRow = {
   readonly facts: Record<string, unknown>;
   readonly task: string | null;
   readonly repeats: number;
+  readonly via: SidecarRef | null;
 };
 
-const columns = "attempt, at, outcome, reason, pid, uid, gid, facts, task, repeats";
+const columns = "attempt, at, outcome, reason, pid, uid, gid, facts, task, repeats, via";
 
 function toAttestation(row: Row): AttestationRow {
   return {
@@ -63,6 +65,7 @@ function toAttestation(row: Row): AttestationRow {
     facts: row["facts"] as Record<string, unknown>,
     task: row["task"] as string | null,
     repeats: row["repeats"] as number,
+    via: row["via"] as SidecarRef | null,
   };
 }
 

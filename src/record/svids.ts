@@ -3,6 +3,7 @@
 // and "revoked" is computed from the epochs in `revocations`: ending a task touches no SVID's row.
 // Judging and locking happen inside issue_svids (functions/); signing in src/issue.
 import type { TaskState } from "../identity/task.ts";
+import type { SidecarRef } from "./tasks.ts";
 import type { Row, Statement, Store } from "./store.ts";
 
 export type SvidKind = "x509" | "jwt";
@@ -19,6 +20,8 @@ export type TaskSvidRequest = {
   /** x509: the serial in lower-case hex; jwt: the jti. */
   readonly serial: string;
   readonly audiences: readonly string[];
+  /** Who fetched it, if not the instance. */
+  readonly via?: SidecarRef | null;
 };
 
 /** What the database decided, under the task's lock. `blocked`: the row is being changed now; try again. */
@@ -37,7 +40,7 @@ export type TaskSvidVerdict =
 const issueStatement: Statement = {
   name: "issue_svids",
   text: `select ord, verdict, agent, epoch, context_digest, on_behalf_of, issued_at, expires_at, state
-    from issue_svids($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+    from issue_svids($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
 };
 
 /** One verdict for each request, in order; the rows of those that are `ok` are durable when this returns. */
@@ -45,6 +48,7 @@ export async function recordTaskSvids(store: Store, requests: readonly TaskSvidR
   const rows = await store.query(issueStatement, [
     requests.map((r) => r.task), requests.map((r) => r.instance), requests.map((r) => r.kind), requests.map((r) => r.serial),
     JSON.stringify(requests.map((r) => r.audiences)), by.x509.id, by.x509.notAfter, by.jwt.id, by.jwt.notAfter,
+    requests.map((r) => (r.via ? JSON.stringify(r.via) : null)),
   ]);
   const verdicts: TaskSvidVerdict[] = requests.map(() => ({ verdict: "gone", state: null }));
   for (const row of rows) verdicts[(row["ord"] as number) - 1] = toTaskVerdict(row);
@@ -145,12 +149,13 @@ export type SvidRow = {
   readonly expiresAt: Date;
   readonly revoked: boolean;
   readonly audiences: readonly string[];
+  readonly via: SidecarRef | null;
 };
 
 const listStatement: Statement = {
   name: "list_svids",
   text: `select * from (
-      select s.id, s.kind, s.serial, s.task, t.agent, s.service, s.subject, s.epoch, s.issued_at, s.expires_at, s.audiences,
+      select s.id, s.kind, s.serial, s.task, t.agent, s.service, s.subject, s.epoch, s.issued_at, s.expires_at, s.audiences, s.via,
         coalesce(t.epoch, v.epoch, (select o.epoch from operators o where o.name = substr(s.subject, 17)), 0) > s.epoch as revoked
       from svids s left join tasks t on t.id = s.task left join services v on v.name = s.service
       where ($1::uuid is null or s.task = $1) and ($3::bigint is null or s.id < $3)
@@ -175,6 +180,7 @@ export async function listSvids(store: Store, filter: { task: string | null; liv
     expiresAt: row["expires_at"] as Date,
     revoked: row["revoked"] as boolean,
     audiences: row["audiences"] as string[],
+    via: row["via"] as SidecarRef | null,
   }));
 }
 

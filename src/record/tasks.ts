@@ -29,9 +29,11 @@ export type TaskRow = {
   readonly endedBy: string;
   readonly endReason: string;
   readonly instance: InstanceRow | null;
+  /** Who claimed for it, the newest last. */
+  readonly sidecars: readonly SidecarRef[];
 };
 
-/** The process that a task is bound to, as it was when it claimed. */
+/** The process that a task is bound to, as it was when it claimed; or with `cgroup` all of that cgroup, and the process is its first. */
 export type InstanceRow = {
   readonly id: string;
   readonly bootId: string;
@@ -42,6 +44,16 @@ export type InstanceRow = {
   readonly uid: number;
   readonly gid: number;
   readonly path: string;
+  readonly cgroup?: CgroupRef | null;
+};
+
+/** A cgroup's path below the root of the v2 hierarchy, and the kernel's ID of it, unique in one boot. */
+export type CgroupRef = { readonly path: string; readonly id: string };
+
+/** A process that fetches for an instance that it is not. */
+export type SidecarRef = {
+  readonly pid: number; readonly startTime: string; readonly exeDev: string; readonly exeIno: string;
+  readonly uid: number; readonly gid: number; readonly path: string;
 };
 
 /** Of rows `t` of tasks and `i` of their instances. */
@@ -50,7 +62,7 @@ export const taskColumns = `t.id, t.agent, t.owner, t.epoch, t.context, t.contex
   case when t.state in ('ready', 'active') and t.expires_at <= clock_timestamp() then 'expired' else t.state end as state,
   case when t.state in ('ready', 'active') and t.expires_at <= clock_timestamp() then t.expires_at else t.ended_at end as ended_at,
   i.id as i_id, i.boot_id as i_boot_id, i.pid as i_pid, i.start_time as i_start_time, i.exe_dev as i_exe_dev,
-  i.exe_ino as i_exe_ino, i.uid as i_uid, i.gid as i_gid, i.facts ->> 'path' as i_path`;
+  i.exe_ino as i_exe_ino, i.uid as i_uid, i.gid as i_gid, i.facts ->> 'path' as i_path, i.cgroup as i_cgroup, i.cgroup_id as i_cgroup_id, t.sidecars`;
 const from = "from tasks t left join instances i on i.id = t.instance";
 
 export function toTask(row: Row): TaskRow {
@@ -77,6 +89,7 @@ export function toTask(row: Row): TaskRow {
     endedBy: (row["ended_by"] as string | null) ?? (state === "expired" ? "brevet" : ""),
     endReason: (row["end_reason"] as string | null) ?? (state === "expired" ? "expired" : ""),
     instance: row["i_id"] ? toInstance(row) : null,
+    sidecars: row["sidecars"] as SidecarRef[],
   };
 }
 
@@ -91,6 +104,7 @@ function toInstance(row: Row): InstanceRow {
     uid: row["i_uid"] as number,
     gid: row["i_gid"] as number,
     path: (row["i_path"] as string | null) ?? "",
+    cgroup: row["i_cgroup_id"] ? { path: row["i_cgroup"] as string, id: row["i_cgroup_id"] as string } : null,
   };
 }
 
@@ -170,7 +184,7 @@ function newRow(row: Row, task: NewTask): TaskRow {
   return {
     id, agent, owner: row["owner"] as string, state: "ready", epoch: 1, context, contextDigest: contextDigest(context), purpose, onBehalfOf, refs,
     bind, scope, onExit: row["on_exit"] as "abort" | "close", openedAt: row["opened_at"] as Date, openedBy, expiresAt: row["expires_at"] as Date,
-    claimedAt: null, endedAt: null, endedBy: "", endReason: "", instance: null,
+    claimedAt: null, endedAt: null, endedBy: "", endReason: "", instance: null, sidecars: [],
   };
 }
 
@@ -231,12 +245,12 @@ export async function liveTaskIds(store: Store, agent: string | null): Promise<s
 const boundStatement: Statement = {
   name: "bound_tasks",
   text: `select ${taskColumns} ${from} where t.state = 'active' and t.expires_at > clock_timestamp()
-    and i.boot_id = $1 and ($2::int[] is null or i.pid = any($2)) order by t.claimed_at, t.id`,
+    and i.boot_id = $1 and ($2::int[] is null or i.pid = any($2) or i.cgroup_id = any($3)) order by t.claimed_at, t.id`,
 };
 
-/** Active tasks bound to processes of this boot of this machine; oldest claim first. */
-export async function boundTasks(store: Store, bootId: string, pids: readonly number[] | null): Promise<TaskRow[]> {
-  return (await store.query(boundStatement, [bootId, pids])).map(toTask);
+/** Active tasks bound to processes and cgroups of this boot of this machine; oldest claim first. */
+export async function boundTasks(store: Store, bootId: string, pids: readonly number[] | null, cgroups: readonly string[] = []): Promise<TaskRow[]> {
+  return (await store.query(boundStatement, [bootId, pids, cgroups])).map(toTask);
 }
 
 const elsewhereStatement: Statement = {
@@ -305,11 +319,14 @@ export type Claim = {
   readonly mostTasks: number;
   readonly attempt: string;
   readonly by: string;
+  /** Who claims for it and will fetch for it. */
+  readonly sidecar?: SidecarRef | null;
 };
 
 const claimStatement: Statement = {
   name: "claim_task",
-  text: `select c.verdict, c.state as claim_state, c.instance_id, ${taskColumns} from claim_task($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) c,
+  text: `select c.verdict, c.state as claim_state, c.instance_id, ${taskColumns}
+    from claim_task($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) c,
     lateral (select (c.task).*) t, lateral (select (c.instance).*) i`,
 };
 
@@ -319,6 +336,7 @@ export async function claimTask(store: Store, claim: Claim): Promise<ClaimOutcom
   const [row] = await store.query(claimStatement, [
     claim.task, claim.ticketHash, i.id, i.bootId, i.pid, i.startTime, i.exeDev, i.exeIno, i.uid, i.gid,
     JSON.stringify(claim.facts), claim.mostTasks, claim.attempt, claim.by,
+    i.cgroup?.path ?? null, i.cgroup?.id ?? null, claim.sidecar ? JSON.stringify(claim.sidecar) : null,
   ]);
   const verdict = (row?.["verdict"] ?? "gone") as ClaimOutcome["verdict"];
   const instance = (row?.["instance_id"] as string | null | undefined) ?? i.id;

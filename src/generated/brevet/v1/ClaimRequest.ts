@@ -6,6 +6,8 @@ export interface ClaimRequest {
   'ticket'?: (string);
   'pid'?: (number);
   'supervised'?: (boolean);
+  'sidecar'?: (boolean);
+  'auto'?: (boolean);
 }
 
 export interface ClaimRequest__Output {
@@ -13,4 +15,6 @@ export interface ClaimRequest__Output {
   'ticket': (string);
   'pid': (number);
   'supervised': (boolean);
+  'sidecar': (boolean);
+  'auto': (boolean);
 }

@@ -7,6 +7,7 @@ export interface Instance {
   'uid'?: (number);
   'gid'?: (number);
   'path'?: (string);
+  'cgroup'?: (string);
 }
 
 export interface Instance__Output {
@@ -15,4 +16,5 @@ export interface Instance__Output {
   'uid': (number);
   'gid': (number);
   'path': (string);
+  'cgroup': (string);
 }

@@ -1,6 +1,7 @@
 // Original file: proto/brevet/v1/admin.proto
 
 import type { Timestamp as _google_protobuf_Timestamp, Timestamp__Output as _google_protobuf_Timestamp__Output } from '../../google/protobuf/Timestamp.ts';
+import type { Sidecar as _brevet_v1_Sidecar, Sidecar__Output as _brevet_v1_Sidecar__Output } from '../../brevet/v1/Sidecar.ts';
 import type { Long } from '@grpc/proto-loader';
 
 export interface SvidRecord {
@@ -14,6 +15,7 @@ export interface SvidRecord {
   'expiresAt'?: (_google_protobuf_Timestamp | null);
   'revoked'?: (boolean);
   'audiences'?: (string)[];
+  'via'?: (_brevet_v1_Sidecar | null);
 }
 
 export interface SvidRecord__Output {
@@ -27,4 +29,5 @@ export interface SvidRecord__Output {
   'expiresAt': (_google_protobuf_Timestamp__Output | null);
   'revoked': (boolean);
   'audiences': (string)[];
+  'via': (_brevet_v1_Sidecar__Output | null);
 }
