@@ -26,7 +26,7 @@ export function findRoot(mountinfo: string): string | undefined {
 }
 
 /** The cgroup at this path now. */
-export function cgroupAt(path: string): CgroupId | undefined {
+function cgroupAt(path: string): CgroupId | undefined {
   try {
     const found = statSync(`${root() ?? "/nowhere"}${path}`, { bigint: true });
     return found.isDirectory() ? { path, id: String(found.ino) } : undefined;
