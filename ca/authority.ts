@@ -37,9 +37,9 @@ export type AuthorityRecord = {
   readonly notAfter: Date;
 };
 
-export type SignatureKind = "x509" | "jwt" | "crl" | "ca";
+export type SignatureKind = "x509" | "jwt" | "crl" | "ca" | "status";
 
-/** An authority that is open. Only x509.ts, jwt.ts and crl.ts call `sign`, each after its linter. */
+/** An authority that is open. Only x509.ts, jwt.ts, crl.ts and status-list.ts call `sign`, each after its linter. */
 export type Signer = {
   readonly record: AuthorityRecord;
   /** Subject of its certificate, as encoded; empty for JWT keys. */
@@ -51,7 +51,7 @@ export type Signer = {
   /** AlgorithmIdentifier of its signatures on certificates and lists. */
   readonly algorithm: Buffer;
   readonly jwtAlgorithm: "ES256" | "RS256";
-  /** With P-256: DER for certificates and CRLs, 64 raw bytes for JWTs. With RSA: PKCS #1 version 1.5. */
+  /** With P-256: DER for certificates and CRLs, 64 raw bytes for JWTs and status lists. With RSA: PKCS #1 version 1.5. */
   sign(kind: SignatureKind, bytes: Buffer): Buffer;
   /** For what is too long to be hashed in one turn: certificates' kind of signature. */
   signInParts(kind: SignatureKind): { update(part: Buffer): void; sign(): Buffer };
@@ -76,10 +76,10 @@ const backdateMs = 60_000;
 const permitted: Readonly<Record<AuthorityUse, Readonly<Record<AuthorityState, readonly SignatureKind[]>>>> = {
   root: { prepared: ["crl"], active: ["crl", "ca"], retired: ["crl"] },
   x509: { prepared: ["crl"], active: ["crl", "x509"], retired: ["crl"] },
-  jwt: { prepared: [], active: ["jwt"], retired: [] },
+  jwt: { prepared: [], active: ["jwt", "status"], retired: [] },
 };
 const nextState: Readonly<Record<AuthorityState, AuthorityState | null>> = { prepared: "active", active: "retired", retired: null };
-const made: Record<SignatureKind, number> = { x509: 0, jwt: 0, crl: 0, ca: 0 };
+const made: Record<SignatureKind, number> = { x509: 0, jwt: 0, crl: 0, ca: 0, status: 0 };
 
 /** Signatures of a kind since this process began. */
 export function signaturesMade(kind: SignatureKind): number {
@@ -190,7 +190,7 @@ export function bundleOf(records: readonly AuthorityRecord[], about: Pick<TrustB
 }
 
 function signCounted(kind: SignatureKind, key: KeyObject, bytes: Buffer): Buffer {
-  const signature = sign("sha256", bytes, { key, dsaEncoding: kind === "jwt" ? "ieee-p1363" : "der" });
+  const signature = sign("sha256", bytes, { key, dsaEncoding: kind === "jwt" || kind === "status" ? "ieee-p1363" : "der" });
   made[kind]++;
   return signature;
 }

@@ -18,6 +18,8 @@ export type JwtRequest = {
   readonly expiresAt: Date;
   readonly binding: TaskBinding | null;
   readonly issuer?: string;
+  /** The claim `status`, as identity/status.ts makes it. */
+  readonly status?: Readonly<Record<string, unknown>> | undefined;
 };
 
 const maxAudiences = 4;
@@ -32,6 +34,7 @@ export function issueJwt(request: JwtRequest): string {
     exp: seconds(request.expiresAt),
     iat: seconds(request.issuedAt),
     jti: request.jti,
+    ...(request.status === undefined ? {} : { status: request.status }),
     ...(binding === null ? {} : { brevet: encodeBindingClaim(binding) }),
   };
   const payload = encoded(claims);

@@ -30,6 +30,7 @@ import { Issuer } from "./issue/issue.ts";
 import { loadKeyEncryptionKey } from "./issue/kek.ts";
 import { OperatorCertificates } from "./issue/operators.ts";
 import { OwnSvid } from "./issue/own.ts";
+import { StatusIndexes, statusListLifeSeconds } from "./issue/status.ts";
 import { Trust } from "./issue/trust.ts";
 import { Federation } from "./federation/federation.ts";
 import { ExitWatch, setNotDumpable } from "./kernel.ts";
@@ -41,6 +42,7 @@ import { Feed } from "./revoke/feed.ts";
 import { Fences } from "./revoke/fence.ts";
 import { Propagation } from "./revoke/propagation.ts";
 import { Revoker } from "./revoke/revoke.ts";
+import { StatusLists } from "./revoke/status-lists.ts";
 import { Verifiers } from "./revoke/verifiers.ts";
 import { Changes } from "./changes.ts";
 import { Housekeeping } from "./housekeeping.ts";
@@ -133,7 +135,7 @@ async function startBroker(config: Config, log: Log): Promise<Broker> {
       isAgent: async (agent, process) => catalog.isAgent(agent, await claims.facts(process, { signal: AbortSignal.timeout(factsMs) })),
     });
     undo.push(() => bindings.close());
-    const issuer = new Issuer({ store, trustDomain: config.trustDomain, issuer: config.publicUrl ?? `spiffe://${config.trustDomain}`, publicUrl: config.publicUrl, signers: () => trust.signers, whenClear: (task) => fences.whenClear(task) });
+    const issuer = new Issuer({ store, trustDomain: config.trustDomain, issuer: config.publicUrl ?? `spiffe://${config.trustDomain}`, statusIndexes: config.statusList === "on" ? new StatusIndexes(store) : undefined, publicUrl: config.publicUrl, signers: () => trust.signers, whenClear: (task) => fences.whenClear(task) });
     const own = new OwnSvid({ store, trustDomain: config.trustDomain, publicUrl: config.publicUrl, trust, onRecorded: () => issuer.recorded.x509++, log });
     undo.push(() => own.close());
     const certificates = new OperatorCertificates({ store, trustDomain: config.trustDomain, publicUrl: config.publicUrl, trust, onRecorded: () => issuer.recorded.x509++ });
@@ -151,6 +153,8 @@ async function startBroker(config: Config, log: Log): Promise<Broker> {
       onTold: (told, ms) => metrics.propagation.observe({ class: told }, ms / 1000),
     });
     crls.onChange(() => propagation.listed());
+    const statusLists = config.publicUrl === undefined ? undefined
+      : new StatusLists({ store, publicUrl: config.publicUrl, signer: () => trust.signers.jwt, feed, lifeSeconds: statusListLifeSeconds });
     const revoker = new Revoker({ store, fences, log, onCommitted: (verdicts, rows) => changes.committed(verdicts, rows) });
     undo.push(() => revoker.close());
 
@@ -212,7 +216,7 @@ async function startBroker(config: Config, log: Log): Promise<Broker> {
       metrics.verifiersLag.set(verifiers.lagMs(feed.sequence) / 1000);
       metrics.crlAge.set(Math.max(0, ...crls.published.map(({ at }) => feed.clock.now() - at.getTime())) / 1000);
     };
-    const { url: httpUrl, close: closeHttp } = await serveHttp({ config, health, trust, crls, own, issuer, judge: api.judge, metrics, collect, log });
+    const { url: httpUrl, close: closeHttp } = await serveHttp({ config, health, trust, crls, statusLists, own, issuer, judge: api.judge, metrics, collect, log });
     undo.push(closeHttp);
     log("broker.started", { version, trustDomain: config.trustDomain, http: httpUrl, grpc, socket: paths.workload });
     return { config, httpUrl, grpc, stop };

@@ -108,6 +108,8 @@ const schema = section({
   }).prefault({}),
   publicUrl: publicUrl.optional().describe(
     "https://… under which others reach this broker's HTTP documents: the issuer of its JWT-SVIDs (`iss`) and of OpenID Connect discovery. Choose it once. Without it there is no discovery, and `iss` is the trust domain. Certificates name the CRL of their authority under it."),
+  statusList: z.enum(["on", "off"]).default("off").describe(
+    "Whether agents' JWT-SVIDs name their place in an OAuth Token Status List (some 110 bytes more each), which is served under publicUrl."),
   federation: listOf(federatedDomain, 100).default([]).describe(
     "Other trust domains whose bundles are handed out beside our own: trustDomain, and bundleFile or endpoint and profile (docs/federation.md). In the file only."),
   admin: section({
@@ -252,6 +254,9 @@ function contradictions(config: Config): Violation[] {
   }
   if (config.authorities.signingTtl > config.authorities.rootTtl) {
     found.push({ field: "authorities.signingTtl", description: "must not be longer than authorities.rootTtl" });
+  }
+  if (config.statusList === "on" && config.publicUrl === undefined) {
+    found.push({ field: "statusList", description: "needs publicUrl: tokens name their list by it" });
   }
   for (const key of ["certFile", "keyFile"] as const) {
     if (config.listen.https !== null && config.https[key] === undefined) {

@@ -12,6 +12,7 @@ import type { Issuer } from "../issue/issue.ts";
 import type { OwnCertificate, OwnSvid } from "../issue/own.ts";
 import type { Trust } from "../issue/trust.ts";
 import type { Crls } from "../revoke/crl.ts";
+import type { StatusLists } from "../revoke/status-lists.ts";
 import type { Log, Metrics } from "../telemetry.ts";
 import { readCertificateFiles, watchCertificateFiles } from "./certificate-file.ts";
 import { sendDocument } from "./document.ts";
@@ -21,6 +22,7 @@ import { serveIntrospection } from "./introspect.ts";
 import type { Judge } from "./judge.ts";
 import { serveLists } from "./lists.ts";
 import { serveOidc } from "./oidc.ts";
+import { serveStatusLists } from "./status-list.ts";
 
 export type HttpParts = {
   readonly config: Pick<Config, "publicUrl" | "listen" | "https" | "limits">;
@@ -30,6 +32,8 @@ export type HttpParts = {
   readonly own: OwnSvid;
   readonly issuer: Pick<Issuer, "isAlive">;
   readonly judge: Judge;
+  /** None without publicUrl. */
+  readonly statusLists: StatusLists | undefined;
   readonly metrics: Metrics;
   readonly collect: () => void;
   readonly log: Log;
@@ -100,6 +104,7 @@ function addPublicRoutes(app: FastifyInstance, p: HttpParts): void {
   addBundle(app, "/bundle", p);
   serveOidc(app, { trust: p.trust, publicUrl });
   serveLists(app, { crls: p.crls, publicUrl });
+  serveStatusLists(app, p.statusLists);
   serveIntrospection(app, { ...p, publicUrl, mostPerSecond });
 }
 

@@ -28,7 +28,7 @@ function encodeDiscovery(issuer: string): Buffer {
     response_types_supported: ["id_token"],
     subject_types_supported: ["public"],
     id_token_signing_alg_values_supported: ["ES256", "RS256"],
-    claims_supported: ["iss", "sub", "aud", "exp", "iat", "jti", "brevet"],
+    claims_supported: ["iss", "sub", "aud", "exp", "iat", "jti", "status", "brevet"],
   }));
 }
 

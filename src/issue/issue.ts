@@ -13,12 +13,14 @@ import { issueJwt } from "../../ca/jwt.ts";
 import { issueX509, newSerial } from "../../ca/x509.ts";
 import { BrevetError } from "../errors.ts";
 import { formatAgentId, formatAgentTaskId, formatServiceId } from "../identity/id.ts";
+import { encodeStatusClaim, statusNumber } from "../identity/status.ts";
 import type { TaskBinding } from "../identity/task.ts";
 import { Batch } from "../record/batch.ts";
 import { readServiceEpochs, readTaskStates, recordServiceSvids, recordTaskSvids } from "../record/svids.ts";
 import type { ServiceSvidRequest, ServiceSvidVerdict, SvidKind, TaskNow, TaskSvidRequest, TaskSvidVerdict } from "../record/svids.ts";
 import type { SidecarRef } from "../record/tasks.ts";
 import type { Store } from "../record/store.ts";
+import type { StatusIndexes } from "./status.ts";
 import type { Signers } from "./trust.ts";
 
 /** Who asks, and under what: a task bound to an instance, or a registered service. */
@@ -50,6 +52,8 @@ export type IssuerOptions = {
   readonly trustDomain: string;
   /** What its JWT-SVIDs say in `iss`. */
   readonly issuer: string;
+  /** Given, agents' JWT-SVIDs have a place in a status list, under `issuer`. */
+  readonly statusIndexes?: StatusIndexes | undefined;
   readonly signers: () => Signers;
   /** Certificates name their authority's list under it. */
   readonly publicUrl?: string | undefined;
@@ -140,12 +144,14 @@ export class Issuer {
 
   /** Always a new JWT-SVID. `subject: agent`: the task is then in its claim only. */
   async jwt(holder: Holder, audiences: readonly string[], subject: "task" | "agent" = "task"): Promise<JwtSvid> {
-    const { issuer, trustDomain } = this.#o;
+    const { issuer, trustDomain, statusIndexes } = this.#o;
     const jti = newSerial().toString("base64url");
-    const { granted, binding, spiffeId: own } = await this.#record(holder, "jwt", jti, audiences); // 1-4
+    const place = holder.kind === "task" ? await statusIndexes?.take() : undefined;
+    const { granted, binding, spiffeId: own } = await this.#record(holder, "jwt", jti, audiences, place && statusNumber(place)); // 1-4
     const spiffeId = holder.kind === "task" && subject === "agent" ? formatAgentId(trustDomain, holder.agent) : own;
     const token = issueJwt({ // 5
       signer: this.#o.signers().jwt, issuer, subject: spiffeId, audience: audiences, jti, issuedAt: granted.issuedAt, expiresAt: granted.expiresAt, binding,
+      status: place && encodeStatusClaim(issuer, place),
     });
     return { spiffeId, hint: hintOf(holder), token };
   }
@@ -207,7 +213,7 @@ export class Issuer {
     throw new BrevetError("DENIED_INSTANCE_CHANGED", "the calling process is not the one that was attested on this connection: connect again");
   }
 
-  async #record(holder: Holder, kind: SvidKind, serial: string, audiences: readonly string[]): Promise<{ granted: Granted; binding: TaskBinding; spiffeId: string }> {
+  async #record(holder: Holder, kind: SvidKind, serial: string, audiences: readonly string[], status?: number): Promise<{ granted: Granted; binding: TaskBinding; spiffeId: string }> {
     this.#checkCaller(holder); // 1, 2
     const { trustDomain } = this.#o;
     if (holder.kind === "service") {
@@ -218,7 +224,7 @@ export class Issuer {
       const binding = { task: `service/${holder.service}`, epoch: granted.epoch, instance: "", context: "" };
       return { granted, binding, spiffeId: formatServiceId(trustDomain, holder.service) };
     }
-    const granted = await this.#recordForTask({ task: holder.task, instance: holder.instance, kind, serial, audiences, via: holder.via ?? null });
+    const granted = await this.#recordForTask({ task: holder.task, instance: holder.instance, kind, serial, audiences, via: holder.via ?? null, status });
     this.recorded[kind]++;
     this.#checkClock(granted.issuedAt);
     const binding: TaskBinding = {

@@ -22,6 +22,8 @@ export type TaskSvidRequest = {
   readonly audiences: readonly string[];
   /** Who fetched it, if not the instance. */
   readonly via?: SidecarRef | null;
+  /** Its place in a status list, as one number (identity/status.ts). */
+  readonly status?: number | undefined;
 };
 
 /** What the database decided, under the task's lock. `blocked`: the row is being changed now; try again. */
@@ -40,7 +42,7 @@ export type TaskSvidVerdict =
 const issueStatement: Statement = {
   name: "issue_svids",
   text: `select ord, verdict, agent, epoch, context_digest, on_behalf_of, issued_at, expires_at, state
-    from issue_svids($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+    from issue_svids($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
 };
 
 /** One verdict for each request, in order; the rows of those that are `ok` are durable when this returns. */
@@ -48,7 +50,7 @@ export async function recordTaskSvids(store: Store, requests: readonly TaskSvidR
   const rows = await store.query(issueStatement, [
     requests.map((r) => r.task), requests.map((r) => r.instance), requests.map((r) => r.kind), requests.map((r) => r.serial),
     JSON.stringify(requests.map((r) => r.audiences)), by.x509.id, by.x509.notAfter, by.jwt.id, by.jwt.notAfter,
-    requests.map((r) => (r.via ? JSON.stringify(r.via) : null)),
+    requests.map((r) => (r.via ? JSON.stringify(r.via) : null)), requests.map((r) => r.status ?? null),
   ]);
   const verdicts: TaskSvidVerdict[] = requests.map(() => ({ verdict: "gone", state: null }));
   for (const row of rows) verdicts[(row["ord"] as number) - 1] = toTaskVerdict(row);

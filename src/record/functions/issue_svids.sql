@@ -5,7 +5,7 @@
 create function issue_svids(
   r_task uuid[], r_instance uuid[], r_kind text[], r_serial text[], r_audiences jsonb,
   x509_authority text, x509_not_after timestamptz, jwt_authority text, jwt_not_after timestamptz,
-  r_via jsonb[] default null
+  r_via jsonb[] default null, r_status bigint[] default null
 ) returns table (
   ord bigint, verdict text, agent text, epoch bigint, context_digest text, on_behalf_of text,
   issued_at timestamptz, expires_at timestamptz, state text
@@ -26,7 +26,7 @@ begin
   stamp_text := entry_time(stamp);
   return query
   with judged as materialized (
-    select r.ord, r.kind, r.serial, r.task as task_id, r.instance as r_instance, r_via[r.ord] as via, t.agent, t.epoch, t.context_digest,
+    select r.ord, r.kind, r.serial, r.task as task_id, r.instance as r_instance, r_via[r.ord] as via, r_status[r.ord] as status, t.agent, t.epoch, t.context_digest,
       t.on_behalf_of, t.expires_at as task_expires_at, t.state,
       case when t.id is null then 'gone'
            when not (t.id = any (locked)) or locked is null then 'blocked'
@@ -40,9 +40,9 @@ begin
     from unnest(r_task, r_instance, r_kind, r_serial) with ordinality as r(task, instance, kind, serial, ord)
     left join tasks t on t.id = r.task
   ), recorded as (
-    insert into svids (kind, serial, task, epoch, instance, authority, audiences, issued_at, expires_at, via)
+    insert into svids (kind, serial, task, epoch, instance, authority, audiences, status, issued_at, expires_at, via)
     select j.kind, j.serial, j.task_id, j.epoch, j.r_instance,
-      case j.kind when 'x509' then x509_authority else jwt_authority end, j.audiences, stamp, j.expires_at, j.via
+      case j.kind when 'x509' then x509_authority else jwt_authority end, j.audiences, j.status, stamp, j.expires_at, j.via
     from judged j where j.verdict = 'ok' order by j.ord
   ), bodies as (
     select j.task_id, j.agent, j.r_instance, entry_body(stamp_text, 'svid.issued', j.task_id, j.agent, 'instance ' || j.r_instance,

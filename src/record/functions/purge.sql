@@ -15,4 +15,6 @@ begin
   what := 'attestations'; removed := n; return next;
   delete from entries where at < bound; get diagnostics n = row_count;
   what := 'entries'; removed := n; return next;
+  delete from status_lists where until < bound; get diagnostics n = row_count;
+  what := 'status lists'; removed := n; return next;
 end $$;
