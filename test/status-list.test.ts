@@ -25,7 +25,7 @@ beforeAll(async () => {
 });
 afterAll(async () => await world?.end());
 
-const placeOf = (svid: HeldJwt | undefined): Place => (svid?.claims["status"] as { status_list: Place }).status_list;
+const placeOf = (svid: HeldJwt): Place => (svid.claims["status"] as { status_list: Place }).status_list;
 
 async function held(): Promise<{ task: string; svid: HeldJwt; again: () => Promise<HeldJwt> }> {
   const task = await world.open({ context: { user: "alice" } });
@@ -112,7 +112,7 @@ test("a second broker answers for the lists of the first", async () => {
   const worker = await two.agent();
   await worker.claim(task.id);
   const [svid] = await worker.jwt(["crm"]);
-  const { idx, uri } = placeOf(svid);
+  const { idx, uri } = placeOf(svid as HeldJwt);
   const [, second] = two.brokers;
   const bit = async (): Promise<number> => {
     const text = await (await fetch(uri.replace(there, second?.httpUrl ?? ""))).text();
