@@ -1,27 +1,44 @@
 // How are tasks opened, claimed, changed and closed by many at once?
 // Each caller has a connection of its own to the broker and does one thing after the other, as an
-// orchestrator does; a claim binds the process that makes it. Calls go through the project's client.
+// orchestrator does; a claim binds the process that makes it. Claims go through the project's client,
+// what is counted by the second through wire.ts: the cost of a client is not the broker's.
 // Which of it is measured is the rows' business.
 import { randomUUID } from "node:crypto";
 import { connect } from "../src/client/connect.ts";
-import type { Connection } from "../src/client/connect.ts";
+import { services } from "../src/proto.ts";
+import { Wire, prefixed } from "./wire.ts";
 import { now } from "./worker.ts";
 
 type Rate = { readonly seconds: number; readonly count: number };
 
 const agent = "bench";
 
+const { Open, Close, ChangeContext } = services.tasks;
+
+/** The answer's message; a call that has none has failed. */
+function answerOf(wire: Wire, request: Buffer): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    let answer: Buffer | undefined;
+    wire.call(prefixed(request), {
+      message: (bytes) => (answer = Buffer.from(bytes)),
+      end: () => (answer ? resolve(answer) : reject(new Error("a call was refused"))),
+    });
+  });
+}
+
+function connections(socket: string, method: string, count: number): Promise<Wire[]> {
+  return Promise.all(Array.from({ length: count }, () => Wire.connect(socket, method)));
+}
+
 /** `callers` at once take from one list until it is empty. */
-async function share<T>(items: readonly T[], socket: string, callers: number, each: (connection: Connection, item: T) => Promise<void>): Promise<Rate> {
+async function share<T>(items: readonly T[], wires: readonly Wire[], each: (wire: Wire, item: T) => Promise<void>): Promise<Rate> {
   const left = [...items];
-  const connections = Array.from({ length: callers }, () => connect({ address: `unix://${socket}` }));
-  await Promise.all(connections.map((connection) => connection.trust.getInfo({})));
   const began = now();
-  await Promise.all(connections.map(async (connection) => {
-    for (let item = left.pop(); item !== undefined; item = left.pop()) await each(connection, item);
+  await Promise.all(wires.map(async (wire) => {
+    for (let item = left.pop(); item !== undefined; item = left.pop()) await each(wire, item);
   }));
   const seconds = (now() - began) / 1000;
-  for (const connection of connections) connection.close();
+  for (const wire of wires) wire.close();
   return { seconds, count: items.length };
 }
 
@@ -29,26 +46,32 @@ export const jobs = {
   /** Opens tasks; answers with their IDs. */
   async openTasks({ socket, callers, count }: { socket: string; callers: number; count: number }): Promise<Rate & { tasks: string[] }> {
     const tasks: string[] = [];
-    const rate = await share(Array.from({ length: count }, (_, i) => i), socket, callers, async (connection) => {
-      const task = await connection.tasks.open({ agent, ttlSeconds: 3600, context: { user: "alice" }, idempotencyKey: randomUUID() });
-      tasks.push(task.id);
+    const wires = await connections(socket, Open.path, callers);
+    const rate = await share(Array.from({ length: count }, (_, i) => i), wires, async (wire) => {
+      const request = { agent, ttlSeconds: 3600, context: { user: "alice" }, idempotencyKey: randomUUID() };
+      tasks.push(Open.responseDeserialize(await answerOf(wire, Open.requestSerialize(request))).id);
     });
     return { ...rate, tasks };
   },
 
   async closeTasks({ socket, callers, tasks }: { socket: string; callers: number; tasks: readonly string[] }): Promise<Rate> {
-    return await share(tasks, socket, callers, async (connection, task) => {
-      await connection.tasks.close({ task });
+    return await share(tasks, await connections(socket, Close.path, callers), async (wire, task) => {
+      await answerOf(wire, Close.requestSerialize({ task }));
     });
   },
 
   /** Binds this process to the tasks; answers with their own sockets. */
   async claimTasks({ socket, tasks }: { socket: string; tasks: readonly string[] }): Promise<string[]> {
     const endpoints: string[] = [];
-    await share(tasks, socket, 4, async (connection, task) => {
-      const { endpoint } = await connection.agent.claim({ task, ticket: "", pid: 0 }, { timeoutMs: 30_000 });
-      endpoints.push(endpoint.replace("unix://", ""));
-    });
+    const left = [...tasks];
+    await Promise.all(Array.from({ length: 4 }, async () => {
+      const connection = connect({ address: `unix://${socket}` });
+      for (let task = left.pop(); task !== undefined; task = left.pop()) {
+        const { endpoint } = await connection.agent.claim({ task, ticket: "", pid: 0 }, { timeoutMs: 30_000 });
+        endpoints.push(endpoint.replace("unix://", ""));
+      }
+      connection.close();
+    }));
     return endpoints;
   },
 
@@ -62,19 +85,19 @@ export const jobs = {
 
   /** Gives every task a new context, again and again. */
   async changeContexts({ socket, callers, tasks, ms }: { socket: string; callers: number; tasks: readonly string[]; ms: number }): Promise<Rate> {
-    const connections = Array.from({ length: Math.min(callers, 8) }, () => connect({ address: `unix://${socket}` }));
+    const wires = await connections(socket, ChangeContext.path, Math.min(callers, 8));
     const began = now();
     let count = 0;
     await Promise.all(Array.from({ length: callers }, async (_, i) => {
-      const connection = connections[i % connections.length];
-      for (let at = i; connection && now() < began + ms; at += callers) {
+      const wire = wires[i % wires.length];
+      for (let at = i; wire && now() < began + ms; at += callers) {
         const task = tasks[at % tasks.length] ?? "";
-        await connection.tasks.changeContext({ task, set: { step: String(at) }, remove: [], dryRun: false });
+        await answerOf(wire, ChangeContext.requestSerialize({ task, set: { step: String(at) }, remove: [], dryRun: false }));
         count++;
       }
     }));
     const seconds = (now() - began) / 1000;
-    for (const connection of connections) connection.close();
+    for (const wire of wires) wire.close();
     return { seconds, count };
   },
 };

@@ -43,6 +43,13 @@ export class Access {
     return agents === null || agents.includes(agent);
   }
 
+  /** Its ID alone: what an administrator names by its whole ID needs no look. Whether it exists is then for the database to say. */
+  async taskId(call: Call, reference: string): Promise<string> {
+    const exact = reference.toLowerCase();
+    if (isTaskId(exact) && (await this.agents(call)) === null) return exact;
+    return (await this.task(call, reference)).id;
+  }
+
   /** @throws BrevetError NOT_FOUND, INVALID_FIELD if it could mean several */
   async task(call: Call, reference: string): Promise<TaskRow> {
     return this.#one(reference, await this.agents(call));

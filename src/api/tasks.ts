@@ -97,16 +97,15 @@ export function taskHandlers(server: ApiServer, p: TaskParts): TasksHandlers {
     }),
 
     Close: server.unary("Tasks.Close", async (request: CloseTaskRequest__Output, call) => {
-      const row = await p.access.task(call, request.task);
-      return show(await end(p, row, "closed", "closed", call));
+      return show(await end(p, await p.access.taskId(call, request.task), "closed", "closed", call));
     }),
 
     Abort: server.unary("Tasks.Abort", async (request: AbortTaskRequest__Output, call) => {
-      const row = await p.access.task(call, request.task);
+      const task = await p.access.taskId(call, request.task);
       const fields = new Fields();
       const reason = fields.text("reason", request.reason, 1024, true);
       fields.check();
-      return show(await end(p, row, "aborted", reason, call));
+      return show(await end(p, task, "aborted", reason, call));
     }),
 
     IssueTicket: server.unary("Tasks.IssueTicket", async (request: IssueTicketRequest__Output, call) => {
@@ -177,10 +176,10 @@ async function list(p: TaskParts, request: ListTasksRequest__Output, call: Call,
   return { tasks: rows.map(show), nextPageToken: rows.length === limit ? (rows.at(-1)?.id ?? "") : "" };
 }
 
-async function end(p: TaskParts, row: TaskRow, state: EndState, reason: string, call: Call): Promise<TaskRow> {
-  const verdict = await p.revoker.end(row.id, state, reason, actorOf(call));
-  if (verdict.state !== state) throw wrongState(verdict.state ?? "gone", `it can't become ${state}`);
-  return verdict.row ?? row;
+async function end(p: TaskParts, task: string, state: EndState, reason: string, call: Call): Promise<TaskRow> {
+  const verdict = await p.revoker.end(task, state, reason, actorOf(call));
+  if (verdict.state !== state || !verdict.row) throw wrongState(verdict.state ?? "gone", `it can't become ${state}`);
+  return verdict.row;
 }
 
 /** The state in words and in the metadata. */

@@ -5,7 +5,7 @@
 import type { TaskState } from "../identity/task.ts";
 import { unixMs } from "./store.ts";
 import type { Statement, Store, Transaction } from "./store.ts";
-import { taskColumns, toTask } from "./tasks.ts";
+import { taskColumn, toTask } from "./tasks.ts";
 import type { TaskRow } from "./tasks.ts";
 
 export type RevokeRequest = {
@@ -35,7 +35,7 @@ export type RevokeVerdict = {
 
 const revokeStatement: Statement = {
   name: "revoke_tasks",
-  text: `select r.verdict, r.state_before, r.state as stored_state, r.sequence, r.until, ${unixMs("r.at")} as at, ${taskColumns} from revoke_tasks($1, $2, $3, $4, $5, $6) r,
+  text: `select r.verdict, r.state_before, r.state, r.epoch, r.sequence, r.until, ${unixMs("r.at")} as at, ${taskColumn} from revoke_tasks($1, $2, $3, $4, $5, $6) r,
     lateral (select (r.task).*) t, lateral (select (r.instance).*) i order by r.ord`,
 };
 
@@ -55,12 +55,12 @@ export async function revokeTasks(store: Store, requests: readonly RevokeRequest
       task,
       verdict: row["verdict"] as RevokeVerdict["verdict"],
       stateBefore: row["state_before"] as TaskState | null,
-      state: row["stored_state"] as TaskState | null,
+      state: row["state"] as TaskState | null,
       epoch: (row["epoch"] as number | null) ?? 0,
       sequence: row["sequence"] as number | null,
       until: row["until"] as Date | null,
       at: row["at"] as number,
-      row: row["id"] === null ? null : toTask(row),
+      row: row["verdict"] === "gone" ? null : toTask(row),
     }] : [];
   });
 }

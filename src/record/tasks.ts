@@ -56,16 +56,19 @@ export type SidecarRef = {
   readonly uid: number; readonly gid: number; readonly path: string;
 };
 
-/** Of rows `t` of tasks and `i` of their instances. */
-export const taskColumns = `t.id, t.agent, t.owner, t.epoch, t.context, t.context_digest, t.purpose, t.on_behalf_of, t.refs, t.bind, t.scope,
+const columns = `t.id, t.agent, t.owner, t.epoch, t.context, t.context_digest, t.purpose, t.on_behalf_of, t.refs, t.bind, t.scope,
   t.on_exit, t.opened_at, t.opened_by, t.expires_at, t.claimed_at, t.ended_by, t.end_reason,
   case when t.state in ('ready', 'active') and t.expires_at <= clock_timestamp() then 'expired' else t.state end as state,
   case when t.state in ('ready', 'active') and t.expires_at <= clock_timestamp() then t.expires_at else t.ended_at end as ended_at,
   i.id as i_id, i.boot_id as i_boot_id, i.pid as i_pid, i.start_time as i_start_time, i.exe_dev as i_exe_dev,
   i.exe_ino as i_exe_ino, i.uid as i_uid, i.gid as i_gid, i.facts ->> 'path' as i_path, i.cgroup as i_cgroup, i.cgroup_id as i_cgroup_id, t.sidecars`;
+/** One value for a row `t` of tasks and `i` of its instance: a column each would cost the broker twice as much to take in. */
+export const taskColumn = `(select row_to_json(x) from (select ${columns}) x) as task`;
 const from = "from tasks t left join instances i on i.id = t.instance";
 
-export function toTask(row: Row): TaskRow {
+/** Of a statement's row that holds `taskColumn`. */
+export function toTask({ task }: Row): TaskRow {
+  const row = task as Row;
   const state = row["state"] as TaskState;
   return {
     id: row["id"] as string,
@@ -81,16 +84,20 @@ export function toTask(row: Row): TaskRow {
     bind: row["bind"] as Bind,
     scope: row["scope"] as Scope,
     onExit: row["on_exit"] as "abort" | "close",
-    openedAt: row["opened_at"] as Date,
+    openedAt: toDate(row["opened_at"]),
     openedBy: row["opened_by"] as string,
-    expiresAt: row["expires_at"] as Date,
-    claimedAt: row["claimed_at"] as Date | null,
-    endedAt: row["ended_at"] as Date | null,
+    expiresAt: toDate(row["expires_at"]),
+    claimedAt: row["claimed_at"] === null ? null : toDate(row["claimed_at"]),
+    endedAt: row["ended_at"] === null ? null : toDate(row["ended_at"]),
     endedBy: (row["ended_by"] as string | null) ?? (state === "expired" ? "brevet" : ""),
     endReason: (row["end_reason"] as string | null) ?? (state === "expired" ? "expired" : ""),
     instance: row["i_id"] ? toInstance(row) : null,
     sidecars: row["sidecars"] as SidecarRef[],
   };
+}
+
+function toDate(value: unknown): Date {
+  return new Date(value as string);
 }
 
 function toInstance(row: Row): InstanceRow {
@@ -188,7 +195,7 @@ function newRow(row: Row, task: NewTask): TaskRow {
   };
 }
 
-const getStatement: Statement = { name: "get_tasks", text: `select ${taskColumns} ${from} where t.id = any($1::uuid[])` };
+const getStatement: Statement = { name: "get_tasks", text: `select ${taskColumn} ${from} where t.id = any($1::uuid[])` };
 
 /** Tasks by ID, in no order; those that do not exist are absent. */
 export async function getTasks(store: Store, ids: readonly string[]): Promise<TaskRow[]> {
@@ -217,7 +224,7 @@ export type TaskFilter = {
   readonly limit: number;
 };
 
-const listText = (refs: string): string => `select ${taskColumns} ${from}
+const listText = (refs: string): string => `select ${taskColumn} ${from}
     where ($1::text[] is null or t.agent = any($1)) and ${refs} and ($4::uuid is null or t.id < $4)
       and ($2::text is null or $2 = case when t.state in ('ready', 'active') and t.expires_at <= clock_timestamp() then 'expired' else t.state end)
     order by t.id desc limit $5`;
@@ -244,7 +251,7 @@ export async function liveTaskIds(store: Store, agent: string | null): Promise<s
 
 const boundStatement: Statement = {
   name: "bound_tasks",
-  text: `select ${taskColumns} ${from} where t.state = 'active' and t.expires_at > clock_timestamp()
+  text: `select ${taskColumn} ${from} where t.state = 'active' and t.expires_at > clock_timestamp()
     and i.boot_id = $1 and ($2::int[] is null or i.pid = any($2) or i.cgroup_id = any($3)) order by t.claimed_at, t.id`,
 };
 
@@ -266,7 +273,7 @@ export async function boundElsewhere(store: Store, bootId: string): Promise<stri
 
 const autoStatement: Statement = {
   name: "auto_task",
-  text: `select ${taskColumns} ${from} where t.bind = 'auto' and t.state = 'ready' and t.expires_at > clock_timestamp()
+  text: `select ${taskColumn} ${from} where t.bind = 'auto' and t.state = 'ready' and t.expires_at > clock_timestamp()
     and t.agent = any($1::text[]) order by t.id limit $2`,
 };
 
@@ -325,7 +332,7 @@ export type Claim = {
 
 const claimStatement: Statement = {
   name: "claim_task",
-  text: `select c.verdict, c.state as claim_state, c.instance_id, ${taskColumns}
+  text: `select c.verdict, c.state, c.instance_id, ${taskColumn}
     from claim_task($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) c,
     lateral (select (c.task).*) t, lateral (select (c.instance).*) i`,
 };
@@ -341,7 +348,7 @@ export async function claimTask(store: Store, claim: Claim): Promise<ClaimOutcom
   const verdict = (row?.["verdict"] ?? "gone") as ClaimOutcome["verdict"];
   const instance = (row?.["instance_id"] as string | null | undefined) ?? i.id;
   if (row && (verdict === "claimed" || verdict === "repeated")) return { verdict, instance, row: toTask(row) };
-  return { verdict: verdict as RefusedClaim, instance, state: (row?.["claim_state"] as TaskState | null | undefined) ?? null };
+  return { verdict: verdict as RefusedClaim, instance, state: (row?.["state"] as TaskState | null | undefined) ?? null };
 }
 
 const ticketStatement: Statement = { name: "new_ticket", text: "select verdict, state, expires_at from new_ticket($1, $2, $3, $4)" };
