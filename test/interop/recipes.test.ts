@@ -3,13 +3,11 @@
 // sidecar keeps. Each holds a connection open across the close: it ends within the cap that the recipe sets,
 // new ones are refused after the reload, and another agent's go on as before.
 // The sidecar itself is tested elsewhere; Envoy, which needs no files, is envoy.test.ts's.
-import { spawnSync } from "node:child_process";
 import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import https from "node:https";
-import net from "node:net";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import tls from "node:tls";
