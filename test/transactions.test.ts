@@ -16,7 +16,7 @@ import { setAgentEnabled } from "../src/record/catalog.ts";
 import { purge } from "../src/record/log.ts";
 import { liveRevocations, readFeedHead, revocationsSince, revokeServices, revokeTasks } from "../src/record/revocations.ts";
 import { recordServiceSvids, recordTaskSvids } from "../src/record/svids.ts";
-import { getTask, newTicket, openTask } from "../src/record/tasks.ts";
+import { boundTasks, getTask, newTicket, openTask } from "../src/record/tasks.ts";
 import type { NewTask } from "../src/record/tasks.ts";
 import { nextCrl } from "../src/record/trust.ts";
 import type { NextCrl } from "../src/record/trust.ts";
@@ -688,7 +688,12 @@ test("whatever else the tables hold, a statement reads the rows it is about", as
   const held = await ledger.held();
   await ledger.owner.rows(`insert into tasks (id, agent, owner, state, context, context_digest, purpose, on_behalf_of, refs, bind, scope, x509_ttl, jwt_ttl, on_exit, opened_at, opened_by, expires_at)
     select gen_random_uuid(), 'researcher', 'o', 'ready', '{}', '', '', '', '{}', 'claim', 'process', 60, 60, 'abort', now(), 'x', now() + interval '1 hour' from generate_series(1, 3000)`);
+  await ledger.owner.rows(`with i as (insert into instances (id, boot_id, pid, start_time, exe_dev, exe_ino, uid, gid, facts)
+      select gen_random_uuid(), 'boot', n, 'many', 'd', 'i', 0, 0, '{}' from generate_series(1, 3000) n returning id)
+    insert into tasks (id, agent, owner, state, context, context_digest, purpose, on_behalf_of, refs, bind, scope, x509_ttl, jwt_ttl, on_exit, opened_at, opened_by, expires_at, instance, claimed_at)
+    select gen_random_uuid(), 'researcher', 'o', 'active', '{}', '', '', '', '{}', 'claim', 'process', 60, 60, 'abort', now(), 'x', now() + interval '1 hour', id, now() from i`);
   const before = await read();
+  expect(await boundTasks(store, "boot", [7, 8], ["1"])).toHaveLength(2);
   await recordTaskSvids(store, [request(held)], authorities);
   await revokeTasks(store, [{ task: held.task, reason: "", actor: "t", change: { set: { step: "1" }, remove: [] } }]);
   await revokeTasks(store, [{ task: held.task, reason: "", actor: "t", change: { end: "closed" } }]);

@@ -249,15 +249,22 @@ export async function liveTaskIds(store: Store, agent: string | null): Promise<s
   return (await store.query(liveStatement, [agent])).map((row) => row["id"] as string);
 }
 
+const boundHere = `select ${taskColumn} from instances i join tasks t on t.instance = i.id
+  where t.state = 'active' and t.expires_at > clock_timestamp() and i.boot_id = $1`;
+const allBoundStatement: Statement = { name: "all_bound_tasks", text: `${boundHere} order by t.claimed_at, t.id` };
+/** Each part has an index of its own. */
 const boundStatement: Statement = {
   name: "bound_tasks",
-  text: `select ${taskColumn} ${from} where t.state = 'active' and t.expires_at > clock_timestamp()
-    and i.boot_id = $1 and ($2::int[] is null or i.pid = any($2) or i.cgroup_id = any($3)) order by t.claimed_at, t.id`,
+  text: `${boundHere} and i.id in (
+      select p.id from instances p where p.boot_id = $1 and p.pid = any($2::int[]) and p.cgroup_id is null
+      union select p.id from instances p where p.boot_id = $1 and p.pid = any($2) and p.cgroup_id is not null
+      union select p.id from instances p where p.boot_id = $1 and p.cgroup_id = any($3::text[])) order by t.claimed_at, t.id`,
 };
 
 /** Active tasks bound to processes and cgroups of this boot of this machine; oldest claim first. */
 export async function boundTasks(store: Store, bootId: string, pids: readonly number[] | null, cgroups: readonly string[] = []): Promise<TaskRow[]> {
-  return (await store.query(boundStatement, [bootId, pids, cgroups])).map(toTask);
+  const rows = pids === null ? await store.query(allBoundStatement, [bootId]) : await store.query(boundStatement, [bootId, pids, cgroups]);
+  return rows.map(toTask);
 }
 
 const elsewhereStatement: Statement = {
