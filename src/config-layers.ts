@@ -44,7 +44,7 @@ export function flagName(path: readonly string[]): string {
 }
 
 /** Variables that other parts of Brevet read. */
-const otherVariables = /^BREVET_(?:TASK_ID$|TEST_|BENCH_)/;
+const otherVariables = /^BREVET_(?:TASK_ID$|SERVER$|TEST_|BENCH_)/;
 
 export function textsFromEnv(leaves: readonly Leaf[], env: NodeJS.ProcessEnv, violations: Violation[]): Text[] {
   const known = new Map(leaves.map((leaf) => [envName(leaf.path), leaf]));

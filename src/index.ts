@@ -7,6 +7,8 @@ export type { ErrorCode, Violation } from "./errors.ts";
 export type { Duration } from "./identity/duration.ts";
 export type { Bind, Scope, TaskBinding, TaskState } from "./identity/task.ts";
 
+export type { BrokerOptions } from "./client/connect.ts";
+
 // services
 export { Verifier } from "./verify/verifier.ts";
 export type { FeedView } from "./verify/feed.ts";

@@ -25,13 +25,13 @@ async function knock(client: Client, path: string): Promise<"let in" | "no such 
   const metadata = new Metadata();
   metadata.set("workload.spiffe.io", "true");
   const empty = Buffer.alloc(0);
-  const call = client.makeServerStreamRequest(path, (bytes: Buffer) => bytes, (bytes: Buffer) => bytes, empty, metadata, { deadline: Date.now() + 20_000 });
+  const call = client.makeServerStreamRequest(path, (bytes: Buffer) => bytes, (bytes: Buffer) => bytes, empty, metadata, { deadline: Date.now() + 8_000 });
   const error = await new Promise<unknown>((resolve) => call.once("data", () => resolve(undefined)).once("end", () => resolve(undefined)).once("error", resolve));
   call.on("error", () => undefined).cancel();
   if (error === undefined) return "let in";
   const { code, message } = decodeError(error, "");
   if (code === "UNIMPLEMENTED" && message.includes("no such method")) return "no such method";
-  if (code === "BROKER_UNREACHABLE") throw new Error(`${path}: ${message}`);
+  if (code === "BROKER_UNREACHABLE" || code === "DENIED_UNATTESTED") throw new Error(`${path}: ${message}`);
   return code === "DENIED_ROLE" ? code : "let in";
 }
 

@@ -246,7 +246,7 @@ export class ApiServer {
     const id = `c${this.#next++}`;
     this.#connections.set(id, connection);
     // grpc-js hands a call's peer address on as text: for our connections it is this key
-    Object.defineProperty(socket, "remoteAddress", { value: id });
+    Object.defineProperties(socket, { remoteAddress: { value: id }, remotePort: { value: undefined } });
     socket.once("close", () => {
       this.#connections.delete(id);
       this.#o.limits.disconnect(share);

@@ -12,7 +12,7 @@ import type { Info__Output } from "../generated/brevet/v1/Info.ts";
 import { answering } from "./options.ts";
 import type { Common } from "./options.ts";
 import { painter, print, safe, table } from "./output.ts";
-import { asCaller, probe, sockets } from "./reach.ts";
+import { asProcess, probe, sockets } from "./reach.ts";
 
 type Check = { readonly check: string; readonly result: "ok" | "warn" | "fail"; readonly found: string; readonly remedy: string };
 
@@ -46,7 +46,7 @@ type Asked = { readonly info?: Info__Output; readonly error?: string };
 
 async function brokerInfo(options: Common): Promise<Asked> {
   try {
-    return { info: await asCaller(options, (broker: Connection) => broker.trust.getInfo({}, { timeoutMs: 5_000 })) };
+    return { info: await asProcess(options, (broker: Connection) => broker.trust.getInfo({}, { timeoutMs: 5_000 })) };
   } catch (error) {
     return { error: asBrevetError(error).message };
   }

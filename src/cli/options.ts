@@ -10,7 +10,17 @@ import { formats } from "./output.ts";
 import type { Format } from "./output.ts";
 
 /** The options that every command has. */
-export type Common = { readonly output: Format; readonly socket?: string; readonly adminSocket?: string };
+export type Common = {
+  readonly output: Format;
+  readonly socket?: string;
+  readonly adminSocket?: string;
+  readonly server?: readonly string[];
+  readonly identity?: string;
+  readonly cert?: string;
+  readonly key?: string;
+  readonly trustBundle?: string;
+  readonly trustFingerprint?: string;
+};
 
 export type Description = { readonly summary: string; readonly more?: string; readonly example: string };
 
@@ -23,7 +33,13 @@ export function group(parent: Command, name: string, about: Description): Comman
 export function command(parent: Command, usage: string, about: Description): Command {
   return described(parent.command(usage), about)
     .addOption(common("--socket <path>", "workload socket (default: SPIFFE_ENDPOINT_SOCKET, else the data directory's)"))
-    .addOption(common("--admin-socket <path>", "admin socket (default: the data directory's)"));
+    .addOption(common("--admin-socket <path>", "admin socket (default: the data directory's)"))
+    .addOption(common("--server <host:port>", "a broker on another machine, by mutual TLS (repeatable; default: BREVET_SERVER)").argParser(collect))
+    .addOption(common("--identity <folder>", "who you are there (default: brevet/identity in XDG_CONFIG_HOME)"))
+    .addOption(common("--cert <file>", "instead of --identity: certificates, PEM, with --key and --trust-bundle").hideHelp())
+    .addOption(common("--key <file>", "the key of --cert, PEM").hideHelp())
+    .addOption(common("--trust-bundle <file>", "CA certificates that the broker's own must lead to, PEM").hideHelp())
+    .addOption(common("--trust-fingerprint <hex>", "the first time: what `brevet bundle show` prints on the broker's machine").hideHelp());
 }
 
 /** The same, with an answer to print. */

@@ -14,6 +14,7 @@ import { exitCode, failureText } from "./failure.ts";
 import { addFeed } from "./feed.ts";
 import { addLog } from "./log.ts";
 import { described } from "./options.ts";
+import { addOperator } from "./operator.ts";
 import { addRevoke } from "./revoke.ts";
 import { addRun } from "./run.ts";
 import { addSidecar } from "./sidecar.ts";
@@ -24,7 +25,7 @@ import { addVerify } from "./verify.ts";
 import { addVersion } from "./version.ts";
 
 const nouns = [
-  addBroker, addApply, addAgent, addTask, addRun, addSidecar, addRevoke, addSvid, addVerify, addExplain, addBundle, addFeed, addVerifier,
+  addBroker, addApply, addAgent, addTask, addRun, addSidecar, addRevoke, addSvid, addVerify, addExplain, addBundle, addFeed, addVerifier, addOperator,
   addAttestation, addLog, addDoctor, addVersion,
 ];
 

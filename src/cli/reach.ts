@@ -1,16 +1,19 @@
-// Which socket does a command ask?
-// The admin socket where it may be connected to, else the workload socket: an opener needs no other
+// Which broker does a command ask, and by which way?
+// One on another machine, where --server or BREVET_SERVER names it (network.ts). Else one of this machine:
+// the admin socket where it may be connected to, else the workload socket: an opener needs no other
 // command than an administrator. What only administrators may do asks the admin socket alone. When
 // nobody answers, the error names each socket tried and the command that starts a broker there.
 // SPIFFE Workload Endpoint section 4 (SPIFFE_ENDPOINT_SOCKET).
 // Calls and their errors are client/connect.ts's; where the sockets lie is config.ts's.
 import { connect as dial } from "node:net";
 import { BrevetError } from "../errors.ts";
-import type { Connection } from "../client/connect.ts";
+import type { BrokerOptions, Connection } from "../client/connect.ts";
+import { keepIdentity, networkOptions } from "./network.ts";
+import { usageError } from "./options.ts";
 import type { Common } from "./options.ts";
 
 export type Sockets = { readonly workload: string; readonly admin: string };
-type Where = Pick<Common, "socket" | "adminSocket">;
+type Where = Omit<Common, "output">;
 
 /** Both sockets as paths: flag, then SPIFFE_ENDPOINT_SOCKET (workload), then the data directory's. */
 export async function sockets(where: Where): Promise<Sockets> {
@@ -45,8 +48,21 @@ export async function probe(path: string): Promise<string> {
   });
 }
 
+/** What only a process of the broker's own machine can ask: its kernel vouches for it. */
+export async function asProcess<T>(where: Where, ask: (broker: Connection) => Promise<T>): Promise<T> {
+  if (where.server !== undefined) {
+    throw usageError("--server is not for this command: it asks for a process of the broker's own machine, for which the kernel vouches; run it there");
+  }
+  return await talk({ address: await workloadAddress(where) }, ask);
+}
+
+/** How a verifier reaches the broker: as any process, or over the network. */
+export async function callerOptions(where: Where): Promise<BrokerOptions> {
+  return (await networkOptions(where)) ?? { address: await workloadAddress(where) };
+}
+
 /** `unix:///…` of a workload socket that answers. */
-export async function callerAddress(where: Where): Promise<string> {
+async function workloadAddress(where: Where): Promise<string> {
   const { workload } = await sockets(where);
   const answer = await probe(workload);
   if (answer !== "open") throw unreachable([[workload, answer]]);
@@ -55,32 +71,47 @@ export async function callerAddress(where: Where): Promise<string> {
 
 /** Asks as any process may. */
 export async function asCaller<T>(where: Where, ask: (broker: Connection) => Promise<T>): Promise<T> {
-  return await talk(await callerAddress(where), ask);
+  return await talk(await callerOptions(where), ask);
 }
 
-/** Asks as an administrator. */
+/** Asks what only the admin socket answers. */
+export async function asAdministrator<T>(where: Where, ask: (broker: Connection) => Promise<T>): Promise<T> {
+  if (where.server !== undefined) throw usageError("--server is not for this command: who may come in from afar is said on the broker's own machine, by its administrator");
+  return await onAdminSocket(where, ask);
+}
+
+/** Asks as an administrator, or over the network in whatever role. */
 export async function asAdmin<T>(where: Where, ask: (broker: Connection) => Promise<T>): Promise<T> {
+  const remote = await networkOptions(where);
+  return remote ? await talk(remote, ask) : await onAdminSocket(where, ask);
+}
+
+async function onAdminSocket<T>(where: Where, ask: (broker: Connection) => Promise<T>): Promise<T> {
   const { admin } = await sockets(where);
   const answer = await probe(admin);
   if (answer !== "open") throw unreachable([[admin, answer]]);
-  return await talk(`unix://${admin}`, ask);
+  return await talk({ address: `unix://${admin}` }, ask);
 }
 
 /** Asks as an administrator, or as an opener. */
 export async function asOpener<T>(where: Where, ask: (broker: Connection) => Promise<T>): Promise<T> {
+  const remote = await networkOptions(where);
+  if (remote) return await talk(remote, ask);
   const { workload, admin } = await sockets(where);
   const adminAnswer = await probe(admin);
-  if (adminAnswer === "open") return await talk(`unix://${admin}`, ask);
+  if (adminAnswer === "open") return await talk({ address: `unix://${admin}` }, ask);
   const answer = await probe(workload);
-  if (answer === "open") return await talk(`unix://${workload}`, ask);
+  if (answer === "open") return await talk({ address: `unix://${workload}` }, ask);
   throw unreachable([[admin, adminAnswer], [workload, answer]]);
 }
 
-async function talk<T>(address: string, ask: (broker: Connection) => Promise<T>): Promise<T> {
+async function talk<T>(options: BrokerOptions, ask: (broker: Connection) => Promise<T>): Promise<T> {
   const { connect } = await import("../client/connect.ts");
-  const broker = connect({ address });
+  const broker = connect(options);
   try {
-    return await ask(broker);
+    const answer = await ask(broker);
+    if (options.server !== undefined) await keepIdentity(broker, options);
+    return answer;
   } finally {
     broker.close();
   }

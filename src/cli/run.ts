@@ -22,7 +22,7 @@ import { command, duration, usageError } from "./options.ts";
 import type { Common } from "./options.ts";
 import { safe } from "./output.ts";
 import { endTree, signalOne } from "./process-tree.ts";
-import { asCaller, asOpener } from "./reach.ts";
+import { asOpener, asProcess } from "./reach.ts";
 import { about, claimRemedy, taskRef } from "./target.ts";
 import { openFlags, openRequest, readTicket } from "./task.ts";
 import type { OpenFlags } from "./task.ts";
@@ -46,7 +46,7 @@ export function addRun(program: Command): void {
       if ((flags.task === undefined) === (flags.agent === undefined)) throw usageError("give --task or --agent");
       const ticket = flags.ticketFile === undefined ? "" : readTicket(flags.ticketFile);
       const open = flags.agent === undefined ? undefined : { ...flags, agent: flags.agent, scope: flags.scope ?? "tree" };
-      process.exitCode = await asCaller(flags, (caller) => asOpener(flags, (opener) => run({ argv, flags, open, ticket, caller, opener })));
+      process.exitCode = await asProcess(flags, (caller) => asOpener(flags, (opener) => run({ argv, flags, open, ticket, caller, opener })));
     });
 }
 

@@ -17,7 +17,7 @@ import { answering, collect, duration, group, readInput, usageError, wholeNumber
 import type { Common } from "./options.ts";
 import { print, safe, table, when, writeLine } from "./output.ts";
 import { writePrivate } from "./private-file.ts";
-import { asAdmin, asCaller } from "./reach.ts";
+import { asAdmin, asProcess } from "./reach.ts";
 import { about, taskRef } from "./target.ts";
 
 const waitNoticeMs = 2000;
@@ -45,7 +45,7 @@ function addX509(svid: Command): void {
     .action(async (flags: X509Flags) => {
       if (flags.format === "p12" && flags.out === undefined) throw usageError("--format p12 needs --out");
       if (flags.passwordFile !== undefined && flags.format !== "p12") throw usageError("--password-file goes with --format p12");
-      const answer = await patiently(asCaller(flags, async (broker) => {
+      const answer = await patiently(asProcess(flags, async (broker) => {
         const signal = AbortSignal.timeout(flags.timeout * 1000);
         for await (const message of broker.workload.fetchX509SVID({}, { signal })) return message;
         throw new BrevetError("NOT_READY", "svid: the broker ended the stream before the first SVID");
@@ -117,7 +117,7 @@ function addJwt(svid: Command): void {
     .addOption(new Option("--timeout <duration>", "how long to wait").argParser(duration).default(40, "40s"))
     .action(async (flags: Common & { audience: readonly string[]; spiffeId?: string; timeout: number }) => {
       const request = { audience: [...flags.audience], spiffeId: flags.spiffeId ?? "" };
-      const answer = await patiently(asCaller(flags, (broker) => broker.workload.fetchJWTSVID(request, { timeoutMs: flags.timeout * 1000 })));
+      const answer = await patiently(asProcess(flags, (broker) => broker.workload.fetchJWTSVID(request, { timeoutMs: flags.timeout * 1000 })));
       await print(flags.output, answer, () => answer.svids.map((one) => safe(one.svid)).join("\n"));
     });
 }

@@ -16,7 +16,7 @@ import type { Common } from "./options.ts";
 import { fields, pairs, painter, print, printNext, safe, short, table, when } from "./output.ts";
 import { propagationNow, propagationText } from "./propagation.ts";
 import { fillPrivate, openPrivate } from "./private-file.ts";
-import { asCaller, asOpener } from "./reach.ts";
+import { asOpener, asProcess } from "./reach.ts";
 import { about, claimRemedy, taskRef } from "./target.ts";
 
 export type OpenFlags = {
@@ -127,7 +127,7 @@ function addClaim(task: Command): void {
     .action(async (ref: string, options: Common & { ticketFile?: string; pid?: number }) => {
       const ticket = options.ticketFile === undefined ? "" : readTicket(options.ticketFile);
       const request = { task: taskRef(ref), ticket, pid: options.pid ?? process.ppid };
-      const answer = await asCaller(options, (broker) => about("task", ref, broker.agent.claim(request), claimRemedy(request.pid)));
+      const answer = await asProcess(options, (broker) => about("task", ref, broker.agent.claim(request), claimRemedy(request.pid)));
       await print(options.output, answer, () => {
         const { id, instance, expiresAt } = answer.task ?? { id: ref, instance: null, expiresAt: null };
         return [

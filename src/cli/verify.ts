@@ -10,7 +10,7 @@ import type { Verifier } from "../verify/verifier.ts";
 import { answering, collect, duration, group, readInput, usageError } from "./options.ts";
 import type { Common } from "./options.ts";
 import { fields, jsonText, painter, print, printNext, safe, writeLine, relative } from "./output.ts";
-import { callerAddress } from "./reach.ts";
+import { callerOptions } from "./reach.ts";
 
 type Flags = Common & { watch?: true; maxStaleness?: number };
 
@@ -54,9 +54,9 @@ function chainOf(bytes: Buffer, name: string): Buffer {
 }
 
 async function judged(flags: Flags, judge: (verifier: Verifier) => Verdict): Promise<void> {
-  const address = await callerAddress(flags);
+  const broker = await callerOptions(flags);
   const { Verifier } = await import("../verify/verifier.ts");
-  using verifier = new Verifier({ address, ...(flags.maxStaleness !== undefined && { maxStaleness: flags.maxStaleness }) });
+  using verifier = new Verifier({ ...broker, ...(flags.maxStaleness !== undefined && { maxStaleness: flags.maxStaleness }) });
   await verifier.ready(AbortSignal.timeout(readyMs)).catch(() => {}); // the verdict says then that it is not ready
   if (flags.watch) return await watch(flags, verifier, () => judge(verifier));
   const verdict = judge(verifier);

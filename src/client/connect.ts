@@ -1,18 +1,22 @@
 // How does a program ask the broker?
-// One connection to one unix socket, with typed callers for every service. Every call has a
+// One connection to one broker (by a socket, or the network: line.ts), with typed callers for every service. Every call has a
 // deadline or a signal, every failure is a BrevetError with the broker's own code, and after
 // close() nothing of it keeps the process alive.
 // SPIFFE Workload Endpoint sections 3 and 4 (metadata, SPIFFE_ENDPOINT_SOCKET), section 6 (retries).
 // Reading an error off the wire is status.ts's; what is asked is tasks.ts's, source.ts's, src/verify's.
 import { setTimeout as sleep } from "node:timers/promises";
-import { Client, Metadata, credentials } from "@grpc/grpc-js";
-import type { ClientDuplexStream, ClientReadableStream, MethodDefinition as Wire } from "@grpc/grpc-js";
+import { Metadata } from "@grpc/grpc-js";
+import type { Client, ClientDuplexStream, ClientReadableStream, MethodDefinition as Wire } from "@grpc/grpc-js";
 import type { MethodDefinition } from "@grpc/proto-loader";
 import { BrevetError, errorCodes, grpcStatus } from "../errors.ts";
 import type { FeedMessage__Output } from "../generated/brevet/v1/FeedMessage.ts";
 import type { WatchFeedRequest } from "../generated/brevet/v1/WatchFeedRequest.ts";
 import { services } from "../proto.ts";
+import { IdentityFolder, defaultFolder, identityOf } from "./identity.ts";
+import type { SvidSource } from "./identity.ts";
+import { Line } from "./line.ts";
 import { decodeError } from "./status.ts";
+import { keepUp } from "./upkeep.ts";
 
 type CallOptions = {
   /** Ends the call; it then rejects with the signal's reason. */
@@ -48,30 +52,33 @@ export type Connection = { readonly [Name in Exclude<keyof typeof services, "fee
   close(): void;
 };
 
-const channelOptions = {
-  "grpc.use_local_subchannel_pool": 1,
-  "grpc.initial_reconnect_backoff_ms": 20,
-  "grpc.max_reconnect_backoff_ms": 1_000,
-  "grpc.max_receive_message_length": 8 << 20,
-  "grpc.max_send_message_length": 4 << 20,
-  "grpc.enable_http_proxy": 0,
-  "grpc.service_config_disable_resolution": 1,
-};
-const longestSocketPath = 107;
 const hopeless: ReadonlySet<number> = new Set([
   grpcStatus.INVALID_ARGUMENT, grpcStatus.UNIMPLEMENTED, grpcStatus.FAILED_PRECONDITION,
 ]);
 const firstDelay = 20;
 const longestDelay = 1_000;
 
+export type BrokerOptions = {
+  /** `unix:///…`; default SPIFFE_ENDPOINT_SOCKET. Several are one broker: the next is asked where one fails. */
+  readonly address?: string | readonly string[];
+  /** host:port of a broker's listen.grpc, or of several on one database, instead of a socket. */
+  readonly server?: string | readonly string[];
+  /**
+   * Who we are there: the folder that `brevet operator add` made, whose certificate is then renewed by itself; a
+   * WorkloadSource; or a key and its certificates, PEM. Default: the folder brevet/identity in XDG_CONFIG_HOME.
+   */
+  readonly identity?: string | SvidSource | { readonly key: string; readonly cert: string };
+  /** CA certificates that the broker's own must lead to: a file, or PEM. Default: what the identity brings with it. */
+  readonly trustBundle?: string;
+};
+
 /**
- * Connects to a broker's socket, lazily: the first call dials, and a lost connection is dialled again.
- * `address` is `unix:///…`; by default SPIFFE_ENDPOINT_SOCKET. Throws CONFIG_INVALID when it is neither.
+ * Connects to a broker, lazily: the first call dials, and a lost connection is dialled again.
+ * Throws CONFIG_INVALID for an address that is none, and for a server without an identity or trust.
  */
-export function connect(options: { readonly address?: string } = {}): Connection {
-  const address = options.address ?? process.env["SPIFFE_ENDPOINT_SOCKET"];
-  const client = new Client(dialTarget(address), credentials.createInsecure(), channelOptions);
-  const line: Line = { client, calls: new Set(), closed: false };
+export function connect(options: BrokerOptions = {}): Connection {
+  const { line, folder } = lineTo(options);
+  const address = line.address;
   const callers = Object.entries(services).map(([name, definition]) => {
     const methods = Object.entries(definition).map(([method, d]) => {
       const call = d.responseStream ? streamCaller(line, d) : unaryCaller(line, d);
@@ -79,38 +86,23 @@ export function connect(options: { readonly address?: string } = {}): Connection
     });
     return [name, Object.fromEntries(methods)] as const;
   });
-  return { ...Object.fromEntries(callers), address, close: () => hangUp(line) } as unknown as Connection;
+  const closing = new AbortController();
+  const close = (): void => {
+    closing.abort();
+    line.close();
+  };
+  const connection = { ...Object.fromEntries(callers), address, close } as unknown as Connection;
+  if (folder) keepUp(connection, folder, closing.signal);
+  return connection;
 }
 
-/** Closing a grpc-js client lets its calls run on: they are cancelled one by one. */
-type Line = { readonly client: Client; readonly calls: Set<{ cancel(): void }>; closed: boolean };
-
-function hangUp(line: Line): void {
-  line.closed = true;
-  for (const call of line.calls) call.cancel();
-  line.client.close();
-}
-
-function target(line: Line): string {
-  return line.client.getChannel().getTarget();
-}
-
-function mustBeOpen(line: Line): void {
-  if (line.closed) throw new BrevetError("WRONG_STATE", "this connection to the broker was closed");
-}
-
-/** What grpc-js dials. SPIFFE Workload Endpoint section 4; TCP only where nobody can listen in, as for tests. */
-function dialTarget(address: string | undefined): string {
-  const remedy = "set SPIFFE_ENDPOINT_SOCKET or give an address, as unix:///run/brevet/workload.sock";
-  if (!address) throw new BrevetError("CONFIG_INVALID", `no broker's address: ${remedy}`);
-  const port = /^tcp:\/\/127\.0\.0\.1:(\d{1,5})$/.exec(address)?.[1];
-  if (port !== undefined) return `ipv4:127.0.0.1:${port}`;
-  const path = /^unix:(?:\/\/)?(\/[^?#]*)$/.exec(address)?.[1];
-  if (path === undefined) throw new BrevetError("CONFIG_INVALID", `${address}: not a unix socket's address: ${remedy}`);
-  if (Buffer.byteLength(path) > longestSocketPath) {
-    throw new BrevetError("CONFIG_INVALID", `${path}: a socket's path has at most ${longestSocketPath} bytes`);
-  }
-  return `unix:${path}`;
+function lineTo({ address, server, identity, trustBundle }: BrokerOptions): { readonly line: Line; readonly folder?: IdentityFolder } {
+  const listed = (one: string | readonly string[]): readonly string[] => (typeof one === "string" ? [one] : one);
+  if (server === undefined) return { line: new Line(listed(address ?? process.env["SPIFFE_ENDPOINT_SOCKET"] ?? "")) };
+  if (address !== undefined) throw new BrevetError("CONFIG_INVALID", "give an address or a server, not both");
+  const own = identityOf(identity ?? defaultFolder(), trustBundle);
+  own.current();
+  return { line: new Line(listed(server), own), ...(own instanceof IdentityFolder && { folder: own }) };
 }
 
 function metadata(): Metadata {
@@ -123,15 +115,15 @@ function unaryCaller(line: Line, method: Wire<object, object>): Unary<object, ob
   const once = (request: object, deadline: number, signal: AbortSignal | undefined): Promise<object> =>
     new Promise((resolve, reject) => {
       signal?.throwIfAborted();
-      mustBeOpen(line);
+      const { client, address } = line;
       const cancel = (): void => call.cancel();
-      const call = line.client.makeUnaryRequest<object, object>(
+      const call = client.makeUnaryRequest<object, object>(
         method.path, method.requestSerialize, method.responseDeserialize, request, metadata(), { deadline },
         (error, answer) => {
           line.calls.delete(call);
           signal?.removeEventListener("abort", cancel);
           if (signal?.aborted) reject(signal.reason);
-          else if (error) reject(decodeError(error, target(line)));
+          else if (error) reject(failed(line, client, decodeError(error, address)));
           else resolve(answer as object);
         });
       line.calls.add(call);
@@ -143,7 +135,7 @@ function unaryCaller(line: Line, method: Wire<object, object>): Unary<object, ob
       try {
         return await once(request, deadline, signal);
       } catch (error) {
-        mustBeOpen(line);
+        line.mustBeOpen();
         const again = retry && isUnavailable(error) && Date.now() + delay < deadline;
         if (!again) throw error;
         await pause(delay, signal);
@@ -155,20 +147,22 @@ function unaryCaller(line: Line, method: Wire<object, object>): Unary<object, ob
 function streamCaller(line: Line, method: Wire<object, object>): Dialogue<object, object> {
   return async function* (request, { signal, more } = {}) {
     signal?.throwIfAborted();
-    mustBeOpen(line);
+    const { client, address } = line;
     const { path, requestSerialize, responseDeserialize } = method;
     const call: ClientReadableStream<object> = method.requestStream
-      ? speak(line.client.makeBidiStreamRequest<object, object>(path, requestSerialize, responseDeserialize, metadata()), request, more)
-      : line.client.makeServerStreamRequest<object, object>(path, requestSerialize, responseDeserialize, request, metadata());
+      ? speak(client.makeBidiStreamRequest<object, object>(path, requestSerialize, responseDeserialize, metadata()), request, more)
+      : client.makeServerStreamRequest<object, object>(path, requestSerialize, responseDeserialize, request, metadata());
     const cancel = (): void => call.cancel();
     line.calls.add(call);
     signal?.addEventListener("abort", cancel, { once: true });
     try {
       for await (const message of call) yield message as object;
     } catch (error) {
+      // whoever gave up because nothing came is not to get the same silence again
+      if (isSilence(signal?.reason)) line.moveOn(client);
       signal?.throwIfAborted();
-      mustBeOpen(line);
-      throw decodeError(error, target(line));
+      line.mustBeOpen();
+      throw failed(line, client, decodeError(error, address));
     } finally {
       line.calls.delete(call);
       signal?.removeEventListener("abort", cancel);
@@ -176,6 +170,16 @@ function streamCaller(line: Line, method: Wire<object, object>): Dialogue<object
       call.cancel();
     }
   };
+}
+
+/** A broker that can't serve now is left for the next address. */
+function failed(line: Line, client: Client, error: BrevetError): BrevetError {
+  if (isUnavailable(error) && error.code !== "RATE_LIMITED") line.moveOn(client);
+  return error;
+}
+
+function isSilence(reason: unknown): boolean {
+  return reason instanceof BrevetError && reason.code === "VERIFY_STALE";
 }
 
 function speak(call: ClientDuplexStream<object, object>, first: object, more: More<object> | undefined): ClientReadableStream<object> {

@@ -43,6 +43,8 @@ export function decodeError(error: unknown, target: string): BrevetError {
 }
 
 function unreachable(target: string, error: ServiceError): BrevetError {
+  const tls = whatTlsSaid(error.details);
+  if (tls !== undefined) return new BrevetError("BROKER_UNREACHABLE", `${target}: ${tls}`, { cause: error });
   const why = /\b(ENOENT|ECONNREFUSED|EACCES)\b/.exec(error.details)?.[1];
   const what = {
     ENOENT: "no such socket: is the broker running?",
@@ -51,6 +53,13 @@ function unreachable(target: string, error: ServiceError): BrevetError {
     none: "the broker went away",
   }[why ?? "none"];
   return new BrevetError("BROKER_UNREACHABLE", `${target}: ${what}`, { cause: error });
+}
+
+function whatTlsSaid(details: string): string | undefined {
+  if (/alert|certificate required/i.test(details)) return "refused our certificate: it has expired, or is of another trust domain";
+  if (/no broker|X509-SVID/i.test(details)) return "shows a certificate that is not a broker's";
+  if (/certificate/i.test(details)) return "shows a certificate that leads to no authority trusted here: another broker, or an old trust bundle";
+  return undefined;
 }
 
 type Details = { info?: ErrorInfo__Output; violations: readonly Violation[] };

@@ -13,7 +13,7 @@ import type { Bind, Scope, TaskState } from "../identity/task.ts";
 import { fromTimestamp } from "../proto.ts";
 import type { Task__Output } from "../generated/brevet/v1/Task.ts";
 import { connect, follow } from "./connect.ts";
-import type { Connection } from "./connect.ts";
+import type { BrokerOptions, Connection } from "./connect.ts";
 
 export type OpenOptions = {
   /** The agent's name in the catalog. */
@@ -50,7 +50,7 @@ const patient = { retry: true, timeoutMs: 30_000 } as const;
 export class Tasks {
   readonly #connection: Connection;
 
-  constructor(options: { readonly address?: string } = {}) {
+  constructor(options: BrokerOptions = {}) {
     this.#connection = connect(options);
   }
 

@@ -11,7 +11,7 @@ import type { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { BrevetError, invalid } from "../errors.ts";
 import { connect } from "../client/connect.ts";
-import type { Connection } from "../client/connect.ts";
+import type { BrokerOptions, Connection } from "../client/connect.ts";
 import { parseDuration } from "../identity/duration.ts";
 import type { Duration } from "../identity/duration.ts";
 import type { Authorizer } from "./authorize.ts";
@@ -23,9 +23,7 @@ import { judge } from "./verdict.ts";
 import type { Accepted, Genuine, Kind, Verdict } from "./verdict.ts";
 import { verifyX509 } from "./x509.ts";
 
-export type VerifierOptions = {
-  /** `unix:///…`; default SPIFFE_ENDPOINT_SOCKET. */
-  readonly address?: string;
+export type VerifierOptions = BrokerOptions & {
   /** Our own names, one of which a JWT-SVID must be for. Each call may give others. */
   readonly audience?: string | readonly string[];
   /** How old the view of revocations may be. Default `10s`: for how long, at worst, a dead SVID still passes. */
