@@ -1,5 +1,6 @@
 // How fast is Brevet on this machine?
-// `npm run bench` measures every row of the table, one after the other; `-- NAME …` only those named,
+// `npm run bench` measures every row of the table, one after the other; `-- NAME …` only those named (`revocation`: all that say
+// how soon what ended is dead everywhere),
 // `-- --json` prints a JSON line for each figure, `-- --profile=DIR` leaves the brokers' profiles there.
 // It exits with 1 when a row could not be measured, not when it misses its target: a shared machine is
 // slow by no fault of the code.
@@ -11,18 +12,23 @@ import type { Row } from "./figures.ts";
 import { rows as calls } from "./rows-calls.ts";
 import { rows as ending } from "./rows-ending.ts";
 import { rows as lists } from "./rows-lists.ts";
+import { rows as revocation } from "./rows-revocation.ts";
 import { rows as sizes } from "./rows-sizes.ts";
 import { rows as tasks } from "./rows-tasks.ts";
 
-const rows: readonly Row[] = [...ending, ...tasks, ...calls, ...lists, ...sizes];
+const rows: readonly Row[] = [...ending, ...revocation, ...tasks, ...calls, ...lists, ...sizes];
+/** Names for several rows. */
+const groups: Readonly<Record<string, readonly string[]>> = {
+  revocation: ["close-verifier", "close-stream", "crl", ...revocation.map(({ name }) => name)],
+};
 
 async function main(args: readonly string[]): Promise<number> {
   const json = args.includes("--json");
   Broker.profiles = args.find((arg) => arg.startsWith("--profile="))?.slice("--profile=".length);
-  const names = args.filter((arg) => !arg.startsWith("-"));
+  const names = args.filter((arg) => !arg.startsWith("-")).flatMap((name) => groups[name] ?? [name]);
   const unknown = names.filter((name) => !rows.some((row) => row.name === name));
   if (unknown.length > 0) {
-    process.stderr.write(`bench: no row ${unknown.join(", ")}; there are: ${rows.map((row) => row.name).join(", ")}\n`);
+    process.stderr.write(`bench: no row ${unknown.join(", ")}; there are: ${[...rows.map((row) => row.name), ...Object.keys(groups)].join(", ")}\n`);
     return 2;
   }
   const say = (text: string): void => void process.stdout.write(`${text}\n`);

@@ -22,6 +22,7 @@ const startMs = 30_000;
 const lifted = { BREVET_LIMITS_PER_UID_FETCHES_PER_SECOND: "0", BREVET_LIMITS_PER_UID_CONNECTIONS: "0" };
 
 export const agent = "bench";
+export const service = "bench-service";
 const catalog = `
 agents:
   - name: ${agent}
@@ -32,6 +33,10 @@ agents:
     audiences: [crm]
     maxTaskTtl: 1h
     tasksPerInstance: 256
+services:
+  - name: ${service}
+    owner: bench@example.org
+    selectors: [{ uid: ${process.getuid?.() ?? 0} }]
 `;
 
 export type BrokerOptions = {

@@ -8,12 +8,14 @@ const calls = () => import("./load-calls.ts");
 const streams = () => import("./load-streams.ts");
 const tasks = () => import("./load-tasks.ts");
 const issuing = () => import("./load-issuing.ts");
+const revocation = () => import("./load-revocation.ts");
 
 type Module = Awaited<ReturnType<typeof calls>>["jobs"] & Awaited<ReturnType<typeof streams>>["jobs"]
-  & Awaited<ReturnType<typeof tasks>>["jobs"] & Awaited<ReturnType<typeof issuing>>["jobs"];
+  & Awaited<ReturnType<typeof tasks>>["jobs"] & Awaited<ReturnType<typeof issuing>>["jobs"]
+  & Awaited<ReturnType<typeof revocation>>["jobs"];
 export type Jobs = Module;
 
-const files = [calls, streams, tasks, issuing] as const;
+const files = [calls, streams, tasks, issuing, revocation] as const;
 
 async function find(job: string): Promise<(given: unknown) => Promise<unknown>> {
   for (const file of files) {

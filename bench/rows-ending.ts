@@ -11,8 +11,8 @@ import { jwtMethod, jwtRequest, x509Method } from "./rows-calls.ts";
 import { Worker, Workers, now } from "./worker.ts";
 
 const listenerProcesses = 4;
-const followersEach = 48;
-const verifiersEach = 2;
+const followersEach = 0;
+const verifiersEach = 50;
 const closes = 60;
 const patienceMs = 10_000;
 
