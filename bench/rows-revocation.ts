@@ -2,6 +2,9 @@
 // Connections cut, a storm of closes with many verifiers, issuing beside it, what verifiers cost the broker, and
 // a restart with very many live revocations. Times run from the moment at which the close was answered.
 // Single closes are rows-ending.ts's, lists rows-lists.ts's.
+import pg from "pg";
+import { port } from "../src/record/embedded-place.ts";
+import { superuser } from "../src/record/embedded-program.ts";
 import { Broker, service } from "./broker.ts";
 import { shown, spread } from "./figures.ts";
 import type { Figure, Row } from "./figures.ts";
@@ -17,6 +20,7 @@ const stormSeconds = 30;
 const besidePerSecond = 500;
 const manyVerifiers = 2_000;
 const liveRevocations = 100_000;
+const seedRows = 2_000;
 
 function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
@@ -27,11 +31,11 @@ async function claimedTasks(broker: Broker, holder: Worker, count: number): Prom
   const { id } = await broker.open();
   await holder.do("claimTasks", { socket: broker.workload, tasks: [id] });
   const tasks: string[] = [];
-  for (let left = count; left > 0; left -= 10_000) {
+  for (let left = count; left > 0; left -= seedRows) {
     const rows = await broker.database.query({
       name: "bench_claimed", text: `insert into brevet.tasks select (jsonb_populate_record(t, jsonb_build_object('id', uuidv7()))).*
         from brevet.tasks t, generate_series(1, $2::int) where t.id = $1::uuid returning id`,
-    }, [id, Math.min(left, 10_000)]);
+    }, [id, Math.min(left, seedRows)]);
     tasks.push(...rows.map((row) => row["id"] as string));
   }
   return tasks;
@@ -144,7 +148,19 @@ async function memoryOfVerifiers(): Promise<Figure[]> {
   }];
 }
 
-/** Each of its own task, with one certificate: as a restart finds them after a storm. */
+/** What a storm leaves behind: each task ended, with one certificate, and in the feed. */
+const endedByHand = [
+  `insert into brevet.svids (kind, serial, task, epoch, instance, authority, audiences, issued_at, expires_at)
+    select 'x509', left(encode(sha256(convert_to(t.id::text, 'UTF8')), 'hex'), 32), t.id, t.epoch, t.instance, a.id, '{}', now(), now() + interval '5 minutes'
+    from brevet.tasks t, (select id from brevet.authorities where use = 'x509' and state = 'active') a where t.state = 'active'`,
+  `with chosen as (select id, epoch, row_number() over () as nth from brevet.tasks where state = 'active'),
+      head as (update brevet.feed_head set sequence = sequence + (select count(*) from chosen) returning sequence - (select count(*) from chosen) as start)
+    insert into brevet.revocations (sequence, subject, epoch, until, at)
+    select h.start + c.nth, c.id::text, c.epoch + 1, now() + interval '10 minutes', now() from head h, chosen c`,
+  "update brevet.tasks set state = 'closed', epoch = epoch + 1, ended_at = now(), ended_by = 'bench', end_reason = '' where state = 'active'",
+  "analyze",
+];
+
 async function restart(): Promise<Figure[]> {
   await using first = await Broker.start({ lifted: true });
   await using holder = new Worker();
@@ -155,16 +171,13 @@ async function restart(): Promise<Figure[]> {
   };
   const empty = await begun();
   await claimedTasks(first, holder, liveRevocations);
-  for (const text of [
-    `insert into brevet.svids (kind, serial, task, epoch, instance, authority, audiences, issued_at, expires_at)
-      select 'x509', encode(sha256(convert_to(t.id::text, 'UTF8')), 'hex')::varchar(32), t.id, t.epoch, t.instance, a.id, '{}', now(), now() + interval '5 minutes'
-      from brevet.tasks t, (select id from brevet.authorities where use = 'x509' and state = 'active') a where t.state = 'active'`,
-    `with h as (update brevet.feed_head set sequence = sequence + ${liveRevocations} returning sequence - ${liveRevocations} as start)
-      insert into brevet.revocations (sequence, subject, epoch, until, at)
-      select h.start + row_number() over (), t.id::text, t.epoch + 1, now() + interval '10 minutes', now() from h, (select * from brevet.tasks where state = 'active' limit ${liveRevocations}) t`,
-    `update brevet.tasks set state = 'closed', epoch = epoch + 1, ended_at = now(), ended_by = 'bench' where id::text in (select subject from brevet.revocations)`,
-    "analyze",
-  ]) await first.database.query({ name: `bench_restart_${text.length}`, text: `${text}` });
+  const owner = new pg.Client({ host: first.databaseDirectory, port, user: superuser, database: "postgres" });
+  await owner.connect();
+  try {
+    for (const text of endedByHand) await owner.query(text);
+  } finally {
+    await owner.end();
+  }
   const samples = [await begun(), await begun(), await begun()];
   return [{
     what: "started and ready, p50", unit: "ms", target: { atMost: 3_000 }, value: spread(samples).p50, detail: shown(samples), limit: { what: "with none", value: empty },

@@ -33,10 +33,9 @@ export function feedHandlers(server: ApiServer, feed: Feed, verifiers: Verifiers
         await new Promise<void>((_, reject) => {
           subscription = feed.subscribe({
             // the service definition passes Buffers through (listeners.ts)
-            send: (message) => stream.write(message as unknown as FeedMessage),
+            send: (message) => void stream.write(message as unknown as FeedMessage, () => subscription?.drained()),
             cut: (reason) => reject(new BrevetError("NOT_READY", reason)),
           }, first.feedId, first.afterSequence);
-          stream.on("drain", () => subscription?.drained());
           hear(stream, reject, (message) => present.applied(message.applied, message.heldUs));
           const stop = (): void => reject(call.signal.reason as Error);
           if (call.signal.aborted) stop();

@@ -11,21 +11,23 @@ import type { FeedRow } from "../record/revocations.ts";
 import type { Store } from "../record/store.ts";
 import { DatabaseClock } from "./clock.ts";
 
-/** `send` hands over one encoded FeedMessage and says whether the subscriber can take more now. */
-export type Subscriber = { send(message: Buffer): boolean; cut(reason: string): void };
+/** `send` hands over one encoded FeedMessage; the next is given when `drained` was called. */
+export type Subscriber = { send(message: Buffer): void; cut(reason: string): void };
 
 export type Subscription = {
-  /** To be called when `send` said no and the buffer is empty again. */
+  /** To be called when the last message has been taken. */
   drained(): void;
   close(): void;
 };
 
-type State = { sequence: number; ready: boolean };
+/** `waitsSince`: since when it has not taken what it was sent. `beatDue`: it has not been told of the last sign of life. */
+type State = { sequence: number; ready: boolean; waitsSince: number; beatDue: boolean };
 
 /** The last known revocation of one subject. */
 type Known = { epoch: number; until: number };
 
 const heartbeatMs = 1000;
+const mostWaitMs = 5000;
 const stillAskedMs = 10_000;
 const pageRows = 8000; // about 500 KiB encoded; a page stays below 1 MiB
 const mostBehind = 200_000;
@@ -45,7 +47,10 @@ export class Feed {
   #timer: NodeJS.Timeout | undefined;
   #pushTimer: NodeJS.Timeout | undefined;
   #pushNotBefore = 0;
-  #encoded: { from: number; to: number; bytes: Buffer } | undefined;
+  #encoded: { from: number; to: number; asOf: number; bytes: Buffer } | undefined;
+  #beatBytes: { asOf: number; sequence: number; bytes: Buffer } | undefined;
+  /** When the primary was last read, by its own clock; it had nothing beyond what is known here. */
+  #asOf = 0;
   #closed = false;
   /** The view held all that was committed at this instant; both on the monotonic clock. */
   #freshAt = Number.NEGATIVE_INFINITY;
@@ -145,24 +150,22 @@ export class Feed {
   subscribe(subscriber: Subscriber, feedId: string, afterSequence: number): Subscription {
     const oldest = this.#recent[0]?.sequence ?? this.#sequence + 1;
     const resumes = feedId === this.#feedId && afterSequence <= this.#sequence && afterSequence >= oldest - 1;
-    const state: State = { sequence: resumes ? afterSequence : -1, ready: true };
+    const state: State = { sequence: resumes ? afterSequence : -1, ready: true, waitsSince: 0, beatDue: false };
     this.#subscribers.set(subscriber, state);
-    if (resumes) {
-      if (!this.#sendSince(subscriber, state)) state.ready = subscriber.send(this.#encode([], { complete: true }));
-    } else {
-      this.#sendSnapshot(subscriber, state);
-    }
-    void this.#beat().catch(() => undefined);
+    if (!resumes) this.#sendSnapshot(subscriber, state);
+    else if (state.sequence < this.#sequence) this.#sendSince(subscriber, state);
+    else this.#send(subscriber, state, this.#encode([], 0));
+    // a read that has begun already says nothing to whoever comes now
+    void Promise.resolve(this.#beating).catch(() => undefined).then(() => this.#beat()).catch(() => undefined);
     return {
       drained: () => {
+        if (this.#subscribers.get(subscriber) !== state) return;
         state.ready = true;
         if (state.sequence < 0) this.#sendSnapshot(subscriber, state);
-        else this.#sendSince(subscriber, state);
+        else if (state.sequence < this.#sequence) this.#push(); // with all who wait for the same
+        else if (state.beatDue) this.#sendBeat(subscriber, state);
       },
-      close: () => {
-        this.#subscribers.delete(subscriber);
-        this.#snapshots.delete(subscriber);
-      },
+      close: () => this.#drop(subscriber),
     };
   }
 
@@ -204,27 +207,58 @@ export class Feed {
   #pushNow(): void {
     this.#pushTimer = undefined;
     const started = performance.now();
-    for (const [subscriber, state] of this.#subscribers) if (state.ready && state.sequence >= 0) this.#sendSince(subscriber, state);
+    for (const [subscriber, state] of this.#subscribers) {
+      if (state.ready && state.sequence >= 0 && state.sequence < this.#sequence) this.#sendSince(subscriber, state);
+    }
     const ended = performance.now();
     this.#pushNotBefore = ended + (ended - started);
   }
 
-  /** False if there was nothing to send. */
-  #sendSince(subscriber: Subscriber, state: State): boolean {
-    if (state.sequence >= this.#sequence) return false;
+  /** The last sign of life goes with it, if it is due. */
+  #sendSince(subscriber: Subscriber, state: State): void {
     const oldest = this.#recent[0]?.sequence ?? 0;
     if (state.sequence < oldest - 1 || this.#sequence - state.sequence > mostBehind) {
-      this.#subscribers.delete(subscriber);
+      this.#drop(subscriber);
       subscriber.cut("too far behind: connect again for a snapshot");
-      return true;
+      return;
     }
-    if (this.#encoded?.from !== state.sequence || this.#encoded.to !== this.#sequence) {
+    const asOf = state.beatDue ? this.#asOf : 0;
+    const { from, to, asOf: known } = this.#encoded ?? {};
+    if (!this.#encoded || from !== state.sequence || to !== this.#sequence || known !== asOf) {
       const rows = this.#recent.slice(state.sequence - oldest + 1);
-      this.#encoded = { from: state.sequence, to: this.#sequence, bytes: this.#encode(rows, { complete: true }) };
+      this.#encoded = { from: state.sequence, to: this.#sequence, asOf, bytes: this.#encode(rows, asOf) };
     }
-    state.ready = subscriber.send(this.#encoded.bytes);
+    this.#send(subscriber, state, this.#encoded.bytes);
     state.sequence = this.#encoded.to;
-    return true;
+    state.beatDue = false;
+  }
+
+  #sendBeat(subscriber: Subscriber, state: State): void {
+    if (this.#beatBytes?.asOf !== this.#asOf || this.#beatBytes.sequence !== this.#sequence) {
+      this.#beatBytes = { asOf: this.#asOf, sequence: this.#sequence, bytes: this.#encode([], this.#asOf) };
+    }
+    this.#send(subscriber, state, this.#beatBytes.bytes);
+    state.beatDue = false;
+  }
+
+  #send(subscriber: Subscriber, state: State, message: Buffer): void {
+    state.ready = false;
+    state.waitsSince = performance.now();
+    subscriber.send(message);
+  }
+
+  #drop(subscriber: Subscriber): void {
+    this.#subscribers.delete(subscriber);
+    this.#snapshots.delete(subscriber);
+  }
+
+  /** Whoever takes nothing for so long is stale or soon will be; nothing is kept for it. */
+  #cutStuck(now: number): void {
+    for (const [subscriber, state] of this.#subscribers) {
+      if (state.ready || now - state.waitsSince < mostWaitMs) continue;
+      this.#drop(subscriber);
+      subscriber.cut("too slow: a message was not taken in time");
+    }
   }
 
   readonly #snapshots = new Map<Subscriber, { entries: [string, Known][]; sent: number; sequence: number }>();
@@ -238,26 +272,22 @@ export class Feed {
       snapshot = { entries: [...this.#known], sent: 0, sequence: this.#sequence };
       this.#snapshots.set(subscriber, snapshot);
     }
-    while (state.ready) {
-      const page = snapshot.entries.slice(snapshot.sent, snapshot.sent + pageRows);
-      snapshot.sent += page.length;
-      const complete = snapshot.sent >= snapshot.entries.length;
-      state.ready = subscriber.send(services.feed.Watch.responseSerialize({
-        feedId: this.#feedId, sequence: snapshot.sequence, complete, snapshot: true, asOf: 0,
-        revocations: page.map(([task, known]) => ({ task, epoch: known.epoch, sequence: 0, until: known.until })),
-      }));
-      if (complete) {
-        this.#snapshots.delete(subscriber);
-        state.sequence = snapshot.sequence;
-        if (state.ready) this.#sendSince(subscriber, state);
-        return;
-      }
+    const page = snapshot.entries.slice(snapshot.sent, snapshot.sent + pageRows);
+    snapshot.sent += page.length;
+    const complete = snapshot.sent >= snapshot.entries.length;
+    if (complete) {
+      this.#snapshots.delete(subscriber);
+      state.sequence = snapshot.sequence;
     }
+    this.#send(subscriber, state, services.feed.Watch.responseSerialize({
+      feedId: this.#feedId, sequence: snapshot.sequence, complete, snapshot: true, asOf: 0,
+      revocations: page.map(([task, known]) => ({ task, epoch: known.epoch, sequence: 0, until: known.until })),
+    }));
   }
 
-  #encode(rows: readonly FeedRow[], message: { complete: boolean; asOf?: number }): Buffer {
+  #encode(rows: readonly FeedRow[], asOf: number): Buffer {
     return services.feed.Watch.responseSerialize({
-      feedId: this.#feedId, sequence: this.#sequence, complete: message.complete, snapshot: false, asOf: message.asOf ?? 0,
+      feedId: this.#feedId, sequence: this.#sequence, complete: true, snapshot: false, asOf,
       revocations: rows.map((row) => ({
         task: row.subject, epoch: row.epoch, sequence: row.sequence, until: Math.ceil(row.until.getTime() / 1000),
       })),
@@ -280,9 +310,11 @@ export class Feed {
     this.#beating ??= (async () => {
       try {
         const began = performance.now();
+        const { sequence: before } = this;
+        const listening = [...this.#subscribers];
         const head = await readFeedHead(this.#store);
         this.clock.heard(head.asOf, began, performance.now());
-        if (head.feedId !== this.#feedId || head.sequence < this.#sequence) {
+        if (head.feedId !== this.#feedId || head.sequence < before) {
           // another history (a restored backup): nobody may go on from here
           for (const subscriber of this.#subscribers.keys()) subscriber.cut("the feed has another history: connect again");
           this.#subscribers.clear();
@@ -295,10 +327,12 @@ export class Feed {
         if (head.sequence > this.#sequence) await this.catchUp();
         this.#freshAt = began;
         if (performance.now() - began > heartbeatMs) return; // paused meanwhile: it says nothing about now
-        const beat = this.#encode([], { complete: true, asOf: Math.floor(head.asOf) });
-        for (const [subscriber, state] of this.#subscribers) {
-          if (state.ready && state.sequence === this.#sequence) state.ready = subscriber.send(beat);
+        this.#asOf = Math.floor(head.asOf);
+        for (const [subscriber, state] of listening) {
+          state.beatDue = true;
+          if (state.ready && state.sequence === this.#sequence && this.#subscribers.get(subscriber) === state) this.#sendBeat(subscriber, state);
         }
+        this.#cutStuck(performance.now());
       } finally {
         this.#beating = undefined;
       }
