@@ -5,6 +5,7 @@
 // Encoding is ca/crl.ts's; which revocations are known and when a list is due, crl.ts's.
 import { parentPort } from "node:worker_threads";
 import { crlReason, encodeCrlEntry, prepareCrl } from "../../ca/crl.ts";
+import { backdateMs } from "./crl-thread.ts";
 import type { Ask, Entered, Made } from "./crl-thread.ts";
 
 class Entries {
@@ -77,7 +78,7 @@ function enter(lines: readonly string[]): Entered {
   for (const line of lines) {
     const [row, serial = "", at, expires, ended, authority = ""] = line.split(" ");
     const reason = ended === "1" ? crlReason.cessationOfOperation : crlReason.superseded;
-    const entry = (): Buffer => encodeCrlEntry(Buffer.from(serial, "hex"), new Date(Number(at) * 1000), reason);
+    const entry = (): Buffer => encodeCrlEntry(Buffer.from(serial, "hex"), new Date(Number(at) * 1000 - backdateMs), reason);
     if (entriesOf(authority).add(Number(row), Number(expires), entry)) grown.add(authority);
   }
   return { grown: [...grown] };

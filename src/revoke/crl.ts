@@ -10,7 +10,7 @@ import type { Signer } from "../../ca/authority.ts";
 import type { Store } from "../record/store.ts";
 import { deadCertificates } from "../record/svids.ts";
 import { nextCrl, readCrlClock } from "../record/trust.ts";
-import { CrlThread } from "./crl-thread.ts";
+import { CrlThread, backdateMs } from "./crl-thread.ts";
 
 export type CrlsOptions = {
   readonly store: Store;
@@ -28,7 +28,6 @@ export type PublishedCrl = {
 
 const listMs = 300_000;
 const renewMs = listMs / 2;
-const backdateMs = 60_000;
 /** As next_crl has it: an entry stays for so long after its certificate's end. */
 const leewayMs = 120_000;
 /** What is closed together is listed together. */

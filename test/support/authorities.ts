@@ -20,8 +20,8 @@ export const daySeconds = 86_400;
 export type Authorities = { readonly root: Signer; readonly x509: Signer; readonly jwt: Signer };
 
 /** `keyPairs`: of the root, the signing CA and the JWT key, if not new ones of P-256. */
-export function newAuthorities(now = new Date(), keyPairs: readonly KeyPairDer[] = []): Authorities {
-  const request = { trustDomain, kek, now, lifetimeSeconds: daySeconds };
+export function newAuthorities(now = new Date(), keyPairs: readonly KeyPairDer[] = [], publicUrl?: string): Authorities {
+  const request = { trustDomain, kek, now, lifetimeSeconds: daySeconds, publicUrl };
   const open = (record: AuthorityRecord): Signer => openAuthority(record, kek);
   const root = open(createAuthority({ ...request, keyPair: keyPairs[0], use: "root", lifetimeSeconds: 365 * daySeconds }, "active"));
   const x509 = open(createAuthority({ ...request, keyPair: keyPairs[1], use: "x509", parent: { record: root.record, signer: root } }, "active"));
