@@ -9,7 +9,10 @@ import fc from "fast-check";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { BrevetError } from "../src/errors.ts";
+import { Issuer } from "../src/issue/issue.ts";
 import { Trust } from "../src/issue/trust.ts";
+import { oids, readAuthorityKeyId, readCertificate } from "../src/identity/certificate.ts";
+import { splitChain } from "../src/identity/svid.ts";
 import { contextDigest } from "../src/identity/task.ts";
 import { Batch } from "../src/record/batch.ts";
 import { setAgentEnabled } from "../src/record/catalog.ts";
@@ -20,8 +23,8 @@ import { boundTasks, getTask, newTicket, openTask } from "../src/record/tasks.ts
 import type { NewTask } from "../src/record/tasks.ts";
 import { nextCrl } from "../src/record/trust.ts";
 import type { NextCrl } from "../src/record/trust.ts";
-import { kek } from "./support/authorities.ts";
-import { Ledger, Line, authorities, newInstance, request } from "./support/ledger.ts";
+import { kek, newAuthorities, trustDomain } from "./support/authorities.ts";
+import { Ledger, Line, authorities, holderOf, newInstance, request } from "./support/ledger.ts";
 
 let ledger: Ledger;
 let a: Line;
@@ -389,6 +392,22 @@ test("two brokers that start at once on an empty database share one set of autho
     expect(await empty.owner.rows("select id, state, state_since from authorities order by id")).toEqual(before);
   } finally {
     await empty.close();
+  }
+});
+
+test("an SVID is signed by the authority that its row names, though another becomes active meanwhile", async () => {
+  const [before, after] = [newAuthorities(), newAuthorities()];
+  let asked = 0;
+  const issuer = new Issuer({
+    store: ledger.store, trustDomain, issuer: `spiffe://${trustDomain}`, whenClear: () => undefined,
+    signers: () => (asked++ % 2 === 0 ? before : after), // a rotation between recording and signing
+  });
+  for (let i = 0; i < 4; i++) {
+    const { chain } = await issuer.x509(holderOf(await ledger.held()));
+    const [leaf = Buffer.alloc(0)] = splitChain(chain);
+    const { serial, extensions } = readCertificate(leaf);
+    const { authority } = await ledger.owner.one<{ authority: string }>("select authority from svids where serial = $1", [serial.toString("hex")]);
+    expect(readAuthorityKeyId(extensions.get(oids.authorityKeyId)?.value ?? Buffer.alloc(0))?.toString("hex")).toBe(authority);
   }
 });
 

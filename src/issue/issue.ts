@@ -17,7 +17,7 @@ import { encodeStatusClaim, statusNumber } from "../identity/status.ts";
 import type { TaskBinding } from "../identity/task.ts";
 import { Batch } from "../record/batch.ts";
 import { readServiceEpochs, readTaskStates, recordServiceSvids, recordTaskSvids } from "../record/svids.ts";
-import type { ServiceSvidRequest, ServiceSvidVerdict, SvidKind, TaskNow, TaskSvidRequest, TaskSvidVerdict } from "../record/svids.ts";
+import type { ServiceSvidRequest, ServiceSvidVerdict, SigningAuthorities, SvidKind, TaskNow, TaskSvidRequest, TaskSvidVerdict } from "../record/svids.ts";
 import type { SidecarRef } from "../record/tasks.ts";
 import type { Store } from "../record/store.ts";
 import type { StatusIndexes } from "./status.ts";
@@ -64,6 +64,9 @@ export type IssuerOptions = {
 type Held = { readonly svid: X509Svid; readonly instance: string };
 type Granted = { readonly verdict: "ok"; readonly epoch: number; readonly issuedAt: Date; readonly expiresAt: Date };
 
+/** `by`: what the row names, and so what has to sign, whatever rotates meanwhile: its list is where the SVID's end is told. */
+type Recorded<V> = { readonly verdict: V; readonly by: Signers };
+
 const mostPerBatch = 256;
 const blockedTries = 100;
 const backdateMs = 60_000;
@@ -72,8 +75,8 @@ const servicePrefix = "service/";
 
 export class Issuer {
   readonly #o: IssuerOptions;
-  readonly #tasks: Batch<TaskSvidRequest, TaskSvidVerdict>;
-  readonly #services: Batch<ServiceSvidRequest, ServiceSvidVerdict>;
+  readonly #tasks: Batch<TaskSvidRequest, Recorded<TaskSvidVerdict>>;
+  readonly #services: Batch<ServiceSvidRequest, Recorded<ServiceSvidVerdict>>;
   readonly #taskReads: Batch<string, TaskNow | null>;
   readonly #serviceReads: Batch<string, number>;
   readonly #held = new Map<string, Held>();
@@ -86,15 +89,16 @@ export class Issuer {
   constructor(options: IssuerOptions) {
     this.#o = options;
     const { store, signers } = options;
-    const authorities = (): Parameters<typeof recordTaskSvids>[2] => {
-      const now = signers();
-      return {
-        x509: { id: now.x509.record.id, notAfter: now.x509.notAfter },
-        jwt: { id: now.jwt.record.id, notAfter: now.jwt.notAfter },
-      };
-    };
-    this.#tasks = new Batch({ send: (requests) => recordTaskSvids(store, requests, authorities()), most: mostPerBatch });
-    this.#services = new Batch({ send: (requests) => recordServiceSvids(store, requests, authorities()), most: mostPerBatch });
+    const recording = <Q, V>(record: (store: Store, requests: readonly Q[], by: SigningAuthorities) => Promise<readonly V[]>): Batch<Q, Recorded<V>> => new Batch({
+      send: async (requests: readonly Q[]) => {
+        const by = signers();
+        const authorities = { x509: { id: by.x509.record.id, notAfter: by.x509.notAfter }, jwt: { id: by.jwt.record.id, notAfter: by.jwt.notAfter } };
+        return (await record(store, requests, authorities)).map((verdict) => ({ verdict, by }));
+      },
+      most: mostPerBatch,
+    });
+    this.#tasks = recording(recordTaskSvids);
+    this.#services = recording(recordServiceSvids);
     this.#taskReads = new Batch({
       send: async (ids) => {
         const states = await readTaskStates(store, [...new Set(ids)]);
@@ -147,10 +151,10 @@ export class Issuer {
     const { issuer, trustDomain, statusIndexes } = this.#o;
     const jti = newSerial().toString("base64url");
     const place = holder.kind === "task" ? await statusIndexes?.take() : undefined;
-    const { granted, binding, spiffeId: own } = await this.#record(holder, "jwt", jti, audiences, place && statusNumber(place)); // 1-4
+    const { granted, by, binding, spiffeId: own } = await this.#record(holder, "jwt", jti, audiences, place && statusNumber(place)); // 1-4
     const spiffeId = holder.kind === "task" && subject === "agent" ? formatAgentId(trustDomain, holder.agent) : own;
     const token = issueJwt({ // 5
-      signer: this.#o.signers().jwt, issuer, subject: spiffeId, audience: audiences, jti, issuedAt: granted.issuedAt, expiresAt: granted.expiresAt, binding,
+      signer: by.jwt, issuer, subject: spiffeId, audience: audiences, jti, issuedAt: granted.issuedAt, expiresAt: granted.expiresAt, binding,
       status: place && encodeStatusClaim(issuer, place),
     });
     return { spiffeId, hint: hintOf(holder), token };
@@ -190,9 +194,9 @@ export class Issuer {
 
   async #newX509(holder: Holder): Promise<X509Svid> {
     const serial = newSerial();
-    const { granted, binding, spiffeId } = await this.#record(holder, "x509", serial.toString("hex"), []); // 1-4
+    const { granted, by, binding, spiffeId } = await this.#record(holder, "x509", serial.toString("hex"), []); // 1-4
     const issued = issueX509({ // 5
-      signer: this.#o.signers().x509, spiffeId, binding, serial, publicUrl: this.#o.publicUrl,
+      signer: by.x509, spiffeId, binding, serial, publicUrl: this.#o.publicUrl,
       notBefore: new Date(granted.issuedAt.getTime() - backdateMs), notAfter: granted.expiresAt,
     });
     const life = granted.expiresAt.getTime() - granted.issuedAt.getTime();
@@ -213,34 +217,34 @@ export class Issuer {
     throw new BrevetError("DENIED_INSTANCE_CHANGED", "the calling process is not the one that was attested on this connection: connect again");
   }
 
-  async #record(holder: Holder, kind: SvidKind, serial: string, audiences: readonly string[], status?: number): Promise<{ granted: Granted; binding: TaskBinding; spiffeId: string }> {
+  async #record(holder: Holder, kind: SvidKind, serial: string, audiences: readonly string[], status?: number): Promise<{ granted: Granted; by: Signers; binding: TaskBinding; spiffeId: string }> {
     this.#checkCaller(holder); // 1, 2
     const { trustDomain } = this.#o;
     if (holder.kind === "service") {
-      const granted = await this.#services.add({ service: holder.service, by: holder.process, kind, serial, audiences });
+      const { verdict: granted, by } = await this.#services.add({ service: holder.service, by: holder.process, kind, serial, audiences });
       if (granted.verdict !== "ok") throw new BrevetError("DENIED_NO_MATCH", `service ${holder.service}: no longer registered`);
       this.recorded[kind]++;
       this.#checkClock(granted.issuedAt);
       const binding = { task: `service/${holder.service}`, epoch: granted.epoch, instance: "", context: "" };
-      return { granted, binding, spiffeId: formatServiceId(trustDomain, holder.service) };
+      return { granted, by, binding, spiffeId: formatServiceId(trustDomain, holder.service) };
     }
-    const granted = await this.#recordForTask({ task: holder.task, instance: holder.instance, kind, serial, audiences, via: holder.via ?? null, status });
+    const { verdict: granted, by } = await this.#recordForTask({ task: holder.task, instance: holder.instance, kind, serial, audiences, via: holder.via ?? null, status });
     this.recorded[kind]++;
     this.#checkClock(granted.issuedAt);
     const binding: TaskBinding = {
       task: holder.task, epoch: granted.epoch, instance: holder.instance, context: granted.contextDigest,
       ...(granted.onBehalfOf ? { onBehalfOf: granted.onBehalfOf } : {}),
     };
-    return { granted, binding, spiffeId: formatAgentTaskId(trustDomain, granted.agent, holder.task) };
+    return { granted, by, binding, spiffeId: formatAgentTaskId(trustDomain, granted.agent, holder.task) };
   }
 
   /** Tries again while the row is being changed; what changes it decides first. */
-  async #recordForTask(request: TaskSvidRequest): Promise<TaskSvidVerdict & { verdict: "ok" }> {
+  async #recordForTask(request: TaskSvidRequest): Promise<Recorded<TaskSvidVerdict & { verdict: "ok" }>> {
     const { task } = request;
     for (let tries = 0; tries < blockedTries; tries++) {
       await this.#o.whenClear(task);
-      const verdict = await this.#tasks.add(request); // 3, 4
-      if (verdict.verdict === "ok") return verdict;
+      const { verdict, by } = await this.#tasks.add(request); // 3, 4
+      if (verdict.verdict === "ok") return { verdict, by };
       if (verdict.verdict === "blocked") {
         await new Promise((resolve) => setTimeout(resolve, Math.min(1 + tries, 20)));
         continue;
