@@ -3,12 +3,12 @@
 // keeps it alive no longer than the agent is; leaving the cgroup is leaving the task; a cgroup of the same name is
 // another one; a broker that comes back finds it again. Real cgroups, real processes.
 // What sidecars may is sidecar.test.ts's; trees and single processes are claim.test.ts's.
-import { describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { boundary } from "../src/attest/cgroup.ts";
 import { findRoot } from "../src/attest/cgroup-dir.ts";
 import { agentUid } from "./support/agent.ts";
 import type { Agent } from "./support/agent.ts";
-import { start } from "./support/spawn.ts";
+import { kill, start } from "./support/spawn.ts";
 import { Unit, canMakeUnits } from "./support/unit.ts";
 import { World } from "./support/world.ts";
 
@@ -44,7 +44,12 @@ describe("which cgroup is the unit, container or pod", () => {
   });
 });
 
-describe.runIf(canMakeUnits)("a unit's task", () => {
+describe.runIf(canMakeUnits)("a unit's task", { timeout: 90_000 }, () => {
+  let world: World;
+  beforeAll(async () => {
+    world = await World.start();
+  });
+  afterAll(async () => await world.end());
   const inUnit = async (world: World, unit: Unit, below = ""): Promise<Agent> => {
     const agent = await world.agent();
     unit.add(agent.pid, below);
@@ -55,7 +60,6 @@ describe.runIf(canMakeUnits)("a unit's task", () => {
   test("is held by every process of the agent in it, by nobody outside, and ends when only helpers are left", async () => {
     await using unit = new Unit();
     await using other = new Unit("other.service");
-    await using world = await World.start();
     const [first, second, deeper, elsewhere] = [await inUnit(world, unit), await inUnit(world, unit), await inUnit(world, unit, "workers"), await inUnit(world, other)];
     const helper = await start("sleep", ["600"]); // root's: the selectors don't match it
     unit.add(helper.pid);
@@ -79,13 +83,11 @@ describe.runIf(canMakeUnits)("a unit's task", () => {
       return found.state === "aborted" && found;
     });
     expect(ended.endReason).toBe("nothing of the agent is left in its unit, container or pod");
-    await world.check();
-    helper.kill("SIGKILL");
+    await kill(helper);
   });
 
   test("is not its to whom the cgroup no longer is, nor a later one's of the same name", async () => {
     await using unit = new Unit();
-    await using world = await World.start();
     const [stays, goes] = [await inUnit(world, unit), await inUnit(world, unit)];
     const { id: task } = await world.open({ scope: "cgroup" });
     await stays.claim(task);
@@ -99,43 +101,46 @@ describe.runIf(canMakeUnits)("a unit's task", () => {
 
     await stays.exit();
     await world.until("the end", async () => (await world.get(task)).state === "aborted");
+    await goes.exit();
     await unit.remove();
     unit.make();
-    expect(await refused(await inUnit(world, unit))).toBe("DENIED_NO_TASK");
+    const later = await inUnit(world, unit);
+    expect(await refused(later)).toBe("DENIED_NO_TASK");
+    await later.exit();
   });
 
   test("is taken by the first fetch too, and the others of the unit get it with it", async () => {
     await using unit = new Unit();
-    await using world = await World.start({ env: { BREVET_WAIT_FOR_TASK: "20s" } });
-    const [one, two] = [await inUnit(world, unit), await inUnit(world, unit)];
+    await using patient = await World.start({ env: { BREVET_WAIT_FOR_TASK: "20s" } });
+    const [one, two] = [await inUnit(patient, unit), await inUnit(patient, unit)];
     const [a, b] = [one.follow(), two.follow()];
-    await world.until("both wait", async () => (await world.broker.metric('brevet_now{what="waiting"}')) === 2);
-    const { id: task } = await world.open({ scope: "cgroup", bind: "auto" });
+    await patient.until("both wait", async () => (await patient.broker.metric('brevet_now{what="waiting"}')) === 2);
+    const { id: task } = await patient.open({ scope: "cgroup", bind: "auto" });
     expect([(await a.next())[0]?.hint, (await b.next())[0]?.hint]).toEqual([task, task]);
+    await Promise.all([one.exit(), two.exit()]);
   });
 
   test("is found again by a broker that comes back, and over if its agent went meanwhile", async () => {
     await using unit = new Unit();
     await using emptied = new Unit();
-    await using world = await World.start();
-    const [stays, goes] = [await inUnit(world, unit), await inUnit(world, emptied)];
-    const [kept, lost] = [await world.open({ scope: "cgroup" }), await world.open({ scope: "cgroup" })];
+    await using own = await World.start();
+    const [stays, goes] = [await inUnit(own, unit), await inUnit(own, emptied)];
+    const [kept, lost] = [await own.open({ scope: "cgroup" }), await own.open({ scope: "cgroup" })];
     await stays.claim(kept.id);
     await goes.claim(lost.id);
-    await world.kill9();
+    await own.kill9();
     await goes.exit();
-    await world.broker.start();
-    await world.until("the end", async () => (await world.get(lost.id)).state === "aborted");
+    await own.broker.start();
+    await own.until("the end", async () => (await own.get(lost.id)).state === "aborted");
     expect((await stays.x509())[0]?.binding?.task).toBe(kept.id);
-    const second = await inUnit(world, unit);
+    const second = await inUnit(own, unit);
     expect((await second.x509())[0]?.binding?.task).toBe(kept.id);
     await stays.exit();
     await second.exit();
-    await world.until("the end", async () => (await world.get(kept.id)).state === "aborted");
+    await own.until("the end", async () => (await own.get(kept.id)).state === "aborted");
   });
 
   test("is refused where there is no unit", async () => {
-    await using world = await World.start();
     const agent = await world.agent();
     const { id: task } = await world.open({ scope: "cgroup" });
     await expect(agent.claim(task)).rejects.toMatchObject({ code: "DENIED_UNATTESTED" });

@@ -44,7 +44,7 @@ const newFolder = (): string => join(folders, randomBytes(6).toString("hex"));
 const lists = (text: string): ReturnType<typeof readCrl>[] =>
   (text.match(/(?<=-----BEGIN X509 CRL-----)[^-]+/g) ?? []).map((body) => readCrl(Buffer.from(body, "base64")));
 
-describe("for a verifier", () => {
+describe("for a verifier", { timeout: 90_000 }, () => {
   test("both lists are there, and a revoked certificate is on one as soon as the broker has published it", async () => {
     const folder = newFolder();
     const told = join(folders, randomBytes(6).toString("hex"));
@@ -180,7 +180,7 @@ function pairsUp(files: ReadonlyMap<string, string>): boolean {
 const files = (n: number): ReadonlyMap<string, KeptFile> => new Map(["svid.pem", "svid_key.pem", "bundle.pem"].map((name) => [name, { content: `${n} ${"x".repeat(5_000)}`, secret: name === "svid_key.pem" }]));
 const everyone = { uid: undefined, gid: undefined, secretMode: 0o600 };
 
-describe("the folder", () => {
+describe("the folder", { timeout: 90_000 }, () => {
   const marks = (folder: string): string[] => [...new Set([...readGeneration(folder).values()].map((text) => text.split(" ")[0] ?? ""))];
 
   test("shows a reader one generation at a time, whatever changes", async () => {

@@ -11,7 +11,7 @@ import { reopenInstance } from "../attest/instance.ts";
 import type { Scope } from "../identity/task.ts";
 import { closeFd, pidfdExited } from "../kernel.ts";
 import type { ExitWatch } from "../kernel.ts";
-import { boundTasks } from "../record/tasks.ts";
+import { boundTasks, recordFirst } from "../record/tasks.ts";
 import type { CgroupRef, InstanceRow, SidecarRef, TaskRow } from "../record/tasks.ts";
 import type { Store } from "../record/store.ts";
 import { MemberWatch } from "./members.ts";
@@ -169,8 +169,12 @@ export class Bindings {
   #watchMembers(instance: Instance, cgroup: CgroupRef, bound: Bound): void {
     // a sidecar may come first; whoever else claimed was one of the agent
     const hadMember = !bound.sidecars.some(({ pid, startTime }) => pid === instance.pid && startTime === instance.startTime);
-    this.#members.watch(cgroup, bound.agent, hadMember, () => {
-      for (const over of instance.bound.filter(({ agent }) => agent === bound.agent)) this.#o.onExit(over);
+    this.#members.watch(cgroup, bound.agent, hadMember, {
+      // so that a broker that starts later knows that it does not wait for the agent any more; if that fails, it waits
+      onFirst: (process) => void recordFirst(this.#o.store, instance.id, process).catch(() => undefined),
+      onNone: () => {
+        for (const over of instance.bound.filter(({ agent }) => agent === bound.agent)) this.#o.onExit(over);
+      },
     });
   }
 
@@ -261,6 +265,11 @@ export class Bindings {
     const first = lookUp();
     if (!first || pidfdExited(first.pidfd)) return undefined;
     return lookUp() === first ? first : undefined;
+  }
+
+  /** A process of the agent, in the cgroup that is its instance, was at work. */
+  saw({ instance, agent }: Bound, process: Caller): void {
+    if (instance.cgroup) this.#members.saw(instance.cgroup, agent, process);
   }
 
   /** Takes in what other brokers bound on this machine, for a caller and its ancestors. */

@@ -212,7 +212,11 @@ export class Claims {
     // it must still be what the catalog asks for
     await this.facts(caller, call);
     const { by } = found;
-    return { ...found, bound: found.bound.filter((bound) => standing(catalog, by, bound, caller) !== null) };
+    return { ...found, bound: found.bound.filter((bound) => {
+      const as = standing(catalog, by, bound, caller);
+      if (as === "instance" && by === "cgroup") bindings.saw(bound, caller);
+      return as !== null;
+    }) };
   }
 
   async #takeAuto(caller: Caller, agents: readonly string[], facts: Facts, sidecar: Caller | null = null): Promise<Claimed | undefined> {

@@ -18,7 +18,7 @@ export type MembersOptions = {
   readonly attest: (pid: number) => Caller;
 };
 
-type Watched = { member: Caller | undefined; hadMember: boolean; readonly stop: AbortController; readonly onNone: () => void };
+type Watched = { member: Caller | undefined; hadMember: boolean; readonly stop: AbortController; readonly onFirst: (process: Caller) => void; readonly onNone: () => void };
 
 const lookAgainMs = 250;
 const mostRounds = 64;
@@ -31,17 +31,25 @@ export class MemberWatch {
     this.#o = options;
   }
 
-  /** `onNone` is called once, when the agent has gone (`hadMember`: it has been there already), or the cgroup has. */
-  watch(cgroup: CgroupRef, agent: string, hadMember: boolean, onNone: () => void): void {
+  /** `onNone` is called once, when the agent has gone (`hadMember`: it has been there already), or the cgroup has; `onFirst`, when it comes. */
+  watch(cgroup: CgroupRef, agent: string, hadMember: boolean, on: Pick<Watched, "onFirst" | "onNone">): void {
     const key = `${cgroup.id} ${agent}`;
     const known = this.#watched.get(key);
     if (known) {
       known.hadMember ||= hadMember;
       return;
     }
-    const watched: Watched = { member: undefined, hadMember, stop: new AbortController(), onNone };
+    const watched: Watched = { member: undefined, hadMember, stop: new AbortController(), ...on };
     this.#watched.set(key, watched);
     void this.#look(key, cgroup, agent, watched);
+  }
+
+  /** It was there, whether or not it still is when the cgroup is looked at. */
+  saw(cgroup: CgroupRef, agent: string, process: Caller): void {
+    const watched = this.#watched.get(`${cgroup.id} ${agent}`);
+    if (!watched || watched.hadMember) return;
+    watched.hadMember = true;
+    watched.onFirst(process);
   }
 
   unwatch(cgroup: CgroupRef, agent: string): void {
@@ -77,7 +85,7 @@ export class MemberWatch {
       }
       if (found !== undefined && found !== "unsure") {
         watched.member = found;
-        watched.hadMember = true;
+        this.saw(cgroup, agent, found);
         this.#o.exits.add(found.pidfd, () => {
           watched.member = undefined;
           found.close();

@@ -28,13 +28,18 @@ export async function keepForVerifier(kept: Kept): Promise<void> {
   }
 }
 
-async function keepTrust(keeper: Keeper, broker: Connection, signal: AbortSignal): Promise<void> {
+/** Until the signal aborts. `onBack`: the broker is there again after it was away. */
+export async function keepTrust(keeper: Keeper, broker: Connection, signal: AbortSignal, onBack = (): void => undefined): Promise<void> {
+  let wasAway = false;
   await follow((stop) => watchBundle(broker, stop), {
     message: (bundle) => {
       keeper.trust(bundle);
       keeper.brokerIsHere();
+      if (wasAway) onBack();
+      wasAway = false;
     },
     lost: (error) => {
+      wasAway = true;
       keeper.brokerIsAway(error);
       return true;
     },

@@ -2,25 +2,28 @@
 // A folder is kept at what the broker last said, and other software told of each change. The sidecar ends when
 // it is stopped, or when what it keeps has ended; the files of an end are gone before anybody hears of it.
 // How it ended is said by the exit code alone, a different one for each thing that somebody has to do about it.
-// What is kept for a verifier is sidecar-verifier.ts's business; the folder, sidecar-folder.ts's.
+// What is kept for an agent is sidecar-agent.ts's business, for a verifier sidecar-verifier.ts's; the folder, sidecar-folder.ts's.
 import { resolve } from "node:path";
 import { Option } from "commander";
 import type { Command } from "commander";
 import { groupId, userId } from "../attest/names.ts";
 import { BrevetError, asBrevetError, errorCodes, grpcStatus } from "../errors.ts";
 import { failureText } from "./failure.ts";
-import { collect, command, duration, readInput, usageError } from "./options.ts";
+import { collect, command, duration, pid, readInput, usageError } from "./options.ts";
 import type { Common } from "./options.ts";
 import { safe } from "./output.ts";
 import { sockets } from "./reach.ts";
+import type { Target } from "./sidecar-agent.ts";
 import type { Access } from "./sidecar-folder.ts";
 import { jwtFileName } from "./sidecar-identity.ts";
 import type { Wanted } from "./sidecar-identity.ts";
 import type { Keeper } from "./sidecar-keeper.ts";
 import { hostAndPort } from "./sidecar-ready.ts";
+import { taskRef } from "./target.ts";
+import { readTicket } from "./task.ts";
 
 type Flags = Common & {
-  dir: string; verifier?: true; owner?: string; group?: string; mode?: number; audience?: readonly string[]; p12PasswordFile?: string;
+  dir: string; task?: string; ticketFile?: string; pid?: number; verifier?: true; owner?: string; group?: string; mode?: number; audience?: readonly string[]; p12PasswordFile?: string;
   onChange?: string; once?: true; timeout: number; ready?: string;
 };
 
@@ -32,17 +35,22 @@ const exitCodes = { done: 0, refused: 1, ended: 3, unreachable: 4, hook: 5, file
 export function addSidecar(program: Command): void {
   command(program, "sidecar", {
     summary: "Keep bundle, lists and SVIDs as files, and tell other software of each change",
-    more: "The files of DIR: bundle.pem, crl.pem (the lists of all authorities), and with an identity svid.pem, svid_key.pem, svid_combined.pem, "
+    more: "For an agent, it claims its task: for the process --pid, or where the task has scope cgroup, for the systemd unit, container or pod "
+      + "that it lives in. It is never the agent: the agent's exit ends the task, the sidecar's does not. The catalog must let it (`sidecars`), "
+      + "or it is root, or matches the agent itself.\n\nThe files of DIR: bundle.pem, crl.pem (the lists of all authorities), and with an identity svid.pem, svid_key.pem, svid_combined.pem, "
       + "jwt-AUDIENCE.token (percent-encoded), svid.p12. All are links to one generation and change together; to read several as one, read "
       + "the link DIR/..data first and the files in the folder that it names. DIR/.ready is there while they may be relied on.\n\n"
       + "The hook is run by /bin/sh -c with BREVET_EVENT (changed, or revoked: the identity's files are gone already) and BREVET_DIR; it has "
       + "30 seconds, and is repeated until it succeeds.\n\n"
       + "Exit codes: 0 done, or stopped by a signal; 1 refused; 2 mistyped; 3 the task has ended, its files are gone; 4 the broker was not "
       + "reached in time (--once); 5 the hook failed (--once); 6 DIR or --ready cannot be used.",
-    example: "brevet sidecar --verifier --dir /run/nginx/brevet --on-change 'nginx -s reload'",
+    example: "brevet sidecar --pid 4711 --dir /run/agent/brevet --audience crm"
   })
     .requiredOption("--dir <dir>", "folder to keep the files in; made if it is not there")
-    .requiredOption("--verifier", "keep bundle and lists, and this process's own SVID if it is a service of the catalog")
+    .option("--task <task>", "the agent's task (default: the one that it holds, or the next one with bind auto)")
+    .option("--ticket-file <file>", "with --task: its ticket (-: standard input)")
+    .option("--pid <pid>", "the agent's process", pid)
+    .option("--verifier", "for no agent: keep bundle and lists, and this process's own SVID if it is a service of the catalog")
     .option("--owner <user>", "of the files: a name or a number")
     .option("--group <group>", "of the files: a name or a number")
     .addOption(new Option("--mode <mode>", "of the files with secrets, at most 0640 (default: 0600, with --group 0640); the others have 0644").argParser(secretMode))
@@ -54,10 +62,11 @@ export function addSidecar(program: Command): void {
     .option("--ready <host:port>", "answer readiness probes over HTTP: 200, or 503 with what is wrong")
     .action(async (flags: Flags) => {
       const wanted = wantedOf(flags);
+      const target = targetOf(flags);
       const ready = flags.ready === undefined ? undefined : hostAndPort(flags.ready);
       const access = accessOf(flags);
       try {
-        process.exitCode = await sidecar(flags, wanted, access, ready);
+        process.exitCode = await sidecar(flags, { wanted, target, access, ready });
       } catch (error) {
         process.stderr.write(`${failureText(error)}\n`);
         process.exitCode = exitCodeOf(asBrevetError(error));
@@ -69,9 +78,18 @@ function log(text: string): void {
   process.stderr.write(`brevet: ${safe(text)}\n`);
 }
 
-async function sidecar(flags: Flags, wanted: Wanted, access: Access, ready: ReturnType<typeof hostAndPort> | undefined): Promise<number> {
-  const [{ Folder }, { Hook }, { Keeper: KeeperOf }, { serveReadiness }, { keepForVerifier }] = await Promise.all([
-    import("./sidecar-folder.ts"), import("./sidecar-hook.ts"), import("./sidecar-keeper.ts"), import("./sidecar-ready.ts"), import("./sidecar-verifier.ts"),
+type Asked = {
+  readonly wanted: Wanted;
+  /** Undefined: for a verifier. */
+  readonly target: Target | undefined;
+  readonly access: Access;
+  readonly ready: ReturnType<typeof hostAndPort> | undefined;
+};
+
+async function sidecar(flags: Flags, { wanted, target, access, ready }: Asked): Promise<number> {
+  const [{ Folder }, { Hook }, { Keeper: KeeperOf }, { serveReadiness }, { keepForVerifier }, { keepForAgent }] = await Promise.all([
+    import("./sidecar-folder.ts"), import("./sidecar-hook.ts"), import("./sidecar-keeper.ts"), import("./sidecar-ready.ts"),
+    import("./sidecar-verifier.ts"), import("./sidecar-agent.ts"),
   ]);
   const end = new AbortController();
   const stopped = (): void => end.abort("stopped");
@@ -92,7 +110,8 @@ async function sidecar(flags: Flags, wanted: Wanted, access: Access, ready: Retu
   try {
     closeReady = ready && await serveReadiness(ready, () => keeper.problems);
     const { workload } = await sockets(flags);
-    await keepForVerifier({ keeper, address: `unix://${workload}`, wanted, signal: end.signal });
+    const kept: Kept = { keeper, address: `unix://${workload}`, wanted, signal: end.signal };
+    await (target === undefined ? keepForVerifier(kept) : keepForAgent(kept, target));
     const hookFailure = await hook.finish();
     return isDone && hookFailure !== undefined ? exitCodes.hook : exitCodes.done;
   } finally {
@@ -111,6 +130,12 @@ function exitCodeOf({ code }: BrevetError): number {
 }
 
 // What was typed
+
+function targetOf({ verifier, task, ticketFile, pid: process }: Flags): Target | undefined {
+  if (verifier && (task !== undefined || ticketFile !== undefined || process !== undefined)) throw usageError("--verifier is for no agent: it goes without --task, --ticket-file and --pid");
+  if (ticketFile !== undefined && task === undefined) throw usageError("--ticket-file goes with --task");
+  return verifier ? undefined : { task: task === undefined || task === "auto" ? "" : taskRef(task), ticket: ticketFile === undefined ? "" : readTicket(ticketFile), pid: process ?? 0 };
+}
 
 function wantedOf({ audience = [], p12PasswordFile }: Flags): Wanted {
   for (const name of audience) jwtFileName(name);

@@ -358,6 +358,21 @@ export async function claimTask(store: Store, claim: Claim): Promise<ClaimOutcom
   return { verdict: verdict as RefusedClaim, instance, state: (row?.["state"] as TaskState | null | undefined) ?? null };
 }
 
+const firstStatement: Statement = {
+  name: "record_first",
+  text: "update instances set pid = $2, start_time = $3, exe_dev = $4, exe_ino = $5, uid = $6, gid = $7, facts = $8 where id = $1 and cgroup_id is not null",
+};
+
+type FirstProcess = {
+  readonly pid: number; readonly startTime: string; readonly executable: { readonly dev: string; readonly ino: string };
+  readonly uid: number; readonly gid: number; readonly facts: Readonly<Record<string, unknown>>;
+};
+
+/** The first process of the agent in a cgroup that its sidecar claimed before it was there. */
+export async function recordFirst(store: Store, instance: string, { pid, startTime, executable, uid, gid, facts }: FirstProcess): Promise<void> {
+  await store.query(firstStatement, [instance, pid, startTime, executable.dev, executable.ino, uid, gid, JSON.stringify(facts)]);
+}
+
 const ticketStatement: Statement = { name: "new_ticket", text: "select verdict, state, expires_at from new_ticket($1, $2, $3, $4)" };
 
 export type TicketOutcome = { readonly verdict: "gone" | "wrong" | "issued"; readonly state: TaskState | null; readonly expiresAt: Date | null };

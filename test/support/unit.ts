@@ -13,10 +13,9 @@ const root = findRoot(readFileSync("/proc/self/mountinfo", "utf8"));
 export class Unit implements AsyncDisposable {
   readonly slice = `brevettest${randomBytes(4).toString("hex")}.slice`;
   readonly path: string;
-  readonly name: string;
+  readonly #below = new Set<string>();
 
   constructor(name = "agent.service") {
-    this.name = name;
     this.path = `/${this.slice}/${name}`;
     mkdirSync(this.#folder(this.slice));
     this.make();
@@ -28,7 +27,10 @@ export class Unit implements AsyncDisposable {
 
   /** The process, and all that it starts from now on. */
   add(pid: number, below = ""): void {
-    if (below !== "") mkdirSync(this.#folder(`${this.path}/${below}`), { recursive: true });
+    if (below !== "") {
+      mkdirSync(this.#folder(`${this.path}/${below}`), { recursive: true });
+      this.#below.add(below);
+    }
     writeFileSync(this.#folder(`${this.path}/${below}/cgroup.procs`), String(pid));
   }
 
@@ -43,11 +45,12 @@ export class Unit implements AsyncDisposable {
 
   /** Once nothing is in it. */
   async remove(): Promise<void> {
+    for (const below of this.#below) await this.#removed(`${this.path}/${below}`);
     await this.#removed(this.path);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#removed(this.path);
+    await this.remove();
     await this.#removed(this.slice);
   }
 
