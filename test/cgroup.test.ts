@@ -83,7 +83,7 @@ describe.runIf(canMakeUnits)("a unit's task", { timeout: 90_000 }, () => {
       return found.state === "aborted" && found;
     });
     expect(ended.endReason).toBe("nothing of the agent is left in its unit, container or pod");
-    await kill(helper);
+    await Promise.all([kill(helper), elsewhere.exit()]);
   });
 
   test("is not its to whom the cgroup no longer is, nor a later one's of the same name", async () => {

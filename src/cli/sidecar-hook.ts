@@ -55,6 +55,12 @@ export class Hook {
     });
   }
 
+  /** After it there is nothing more to tell, and what was to be told before is so no more. */
+  callLast(event: HookEvent): void {
+    this.#due.clear();
+    this.call(event);
+  }
+
   /** One try of what is due, and no more after it. The failure, if it failed. */
   async finish(): Promise<string | undefined> {
     this.#closing = true;

@@ -81,7 +81,7 @@ export class Keeper {
     if (had) this.#o.log(`withdrawn: ${why.message}`);
     if (left === "trust") return this.#put(had ? "revoked" : "changed");
     this.#o.folder.clear();
-    if (had) this.#o.hook.call("revoked");
+    if (had) this.#o.hook.callLast("revoked");
   }
 
   brokerIsHere(): void {
