@@ -6,7 +6,7 @@
 import { execFile, spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, chownSync, copyFileSync, mkdirSync, mkdtempSync, realpathSync, rmSync } from "node:fs";
+import { chmodSync, chownSync, copyFileSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { createInterface } from "node:readline";
@@ -34,6 +34,7 @@ function catalog(): string {
   const own = realpathSync(process.execPath);
   return "agents:\n"
     + entry("gopher", agentUid, go, ", purpose: proves, tasksPerInstance: 8")
+    + entry("brief", agentUid, go, ", purpose: proves, x509Ttl: 15s, jwtTtl: 5s, tasksPerInstance: 8")
     + entry("pythonist", agentUid, python?.path, ", purpose: proves, tasksPerInstance: 8")
     + entry("shell", ownUid, own, ", purpose: proves")
     + "services:\n"
@@ -49,18 +50,19 @@ export class World {
   #broker: ChildProcess | undefined;
   #log = "";
 
-  private constructor() {
+  private constructor(more: Readonly<Record<string, string>>) {
     chmodSync(this.folder, 0o755);
     const { SPIFFE_ENDPOINT_SOCKET: _, ...env } = process.env;
     this.#env = {
-      ...env, BREVET_DATA_DIR: join(this.folder, "d"), BREVET_TRUST_DOMAIN: trustDomain, BREVET_LISTEN_HTTP: "off", BREVET_WAIT_FOR_TASK: "2s",
+      ...env, BREVET_DATA_DIR: join(this.folder, "d"), BREVET_TRUST_DOMAIN: trustDomain, BREVET_LISTEN_HTTP: "off", BREVET_WAIT_FOR_TASK: "2s", ...more,
     };
   }
 
-  static async start(): Promise<World> {
-    const world = new World();
+  /** `env`: more of the broker's; `configuration`: its file. */
+  static async start({ env = {}, configuration = "" }: { env?: Readonly<Record<string, string>>; configuration?: string } = {}): Promise<World> {
+    const world = new World(env);
     try {
-      await world.#start();
+      await world.#start(configuration);
       return world;
     } catch (error) {
       await world.close();
@@ -68,8 +70,10 @@ export class World {
     }
   }
 
-  async #start(): Promise<void> {
-    const broker = spawn(process.execPath, [brevet, "broker"], { env: this.#env, stdio: ["ignore", "pipe", "pipe"] });
+  async #start(configuration: string): Promise<void> {
+    const file = join(this.folder, "brevet.yaml");
+    writeFileSync(file, configuration);
+    const broker = spawn(process.execPath, [brevet, "broker", "--config", file], { env: this.#env, stdio: ["ignore", "pipe", "pipe"] });
     this.#broker = broker;
     for (const stream of [broker.stdout, broker.stderr]) stream.setEncoding("utf8").on("data", (text: string) => (this.#log += text));
     const connection = connect({ address: this.socket });
