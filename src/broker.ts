@@ -16,6 +16,7 @@ import { clearPath } from "./api/server.ts";
 import { version } from "./api/info.ts";
 import { attestPid } from "./attest/caller.ts";
 import { HashCache } from "./attest/hash.ts";
+import { machineOf } from "./attest/machine.ts";
 import { bootId } from "./attest/proc.ts";
 import { LiveCatalog } from "./authorize/catalog.ts";
 import { Bindings } from "./claim/bindings.ts";
@@ -162,7 +163,7 @@ async function startBroker(config: Config, log: Log): Promise<Broker> {
     const endpoints = new Endpoints((task) => workload.listen(endpointOf(task), 0o666, task));
     const claims = new Claims({ store, bindings, catalog, waitForTaskSeconds: config.waitForTask, openEndpoint: (task) => endpoints.open(task) });
     changes.connect({ store, bindings, issuer, feed, crls, propagation, endpoints, metrics });
-    const housekeeping = new Housekeeping({ store, bindings, claims, revoker, trust, issuer, crls, feed, endpoints, reloadCatalog, health, log, retentionSeconds: config.retention });
+    const housekeeping = new Housekeeping({ store, bindings, claims, revoker, trust, issuer, crls, feed, endpoints, reloadCatalog, health, log, machine: machineOf(config.dataDir), retentionSeconds: config.retention });
     undo.push(() => housekeeping.close());
 
     const api: Api = createApi({

@@ -14,7 +14,7 @@ import type { Issuer } from "./issue/issue.ts";
 import type { Trust } from "./issue/trust.ts";
 import { purge } from "./record/log.ts";
 import type { Store } from "./record/store.ts";
-import { boundElsewhere, boundTasks, dueTasks } from "./record/tasks.ts";
+import { boundBefore, boundTasks, dueTasks } from "./record/tasks.ts";
 import type { TaskRow } from "./record/tasks.ts";
 import { readClock } from "./record/trust.ts";
 import type { Crls } from "./revoke/crl.ts";
@@ -36,6 +36,8 @@ export type HousekeepingOptions = {
   readonly health: BrokerParts;
   readonly log: Log;
   readonly retentionSeconds: number;
+  /** Whose earlier boots are over. */
+  readonly machine: string;
 };
 
 const retryMs = 100;
@@ -99,9 +101,12 @@ export class Housekeeping {
     this.#expireWithin(row.expiresAt.getTime() - Date.now());
   }
 
-  /** Tasks bound to processes of an earlier boot can't have one any more. */
+  /**
+   * Tasks bound to processes of an earlier boot of this machine can't have one any more. Of another machine nothing is
+   * known here: if it never comes back, its tasks end by their time.
+   */
   async endOrphans(): Promise<void> {
-    for (const id of await boundElsewhere(this.#o.store, bootId())) {
+    for (const id of await boundBefore(this.#o.store, this.#o.machine, bootId())) {
       await this.#o.revoker.end(id, "aborted", "the machine was restarted", "brevet");
     }
   }

@@ -138,3 +138,25 @@ test("without its key-encryption key, or with another, it refuses to start, and 
   expect(await rows()).toEqual(before);
   await world.check();
 });
+
+test("a start ends what an earlier boot of its machine held, and leaves another machine's tasks to it", async () => {
+  const agent = await world.agent();
+  const [earlier, elsewhere] = [await world.open({}), await world.open({})];
+  await agent.claim(earlier.id);
+  const another = await world.agent();
+  await another.claim(elsewhere.id);
+  const boot = async (task: string, name: string): Promise<void> => {
+    await world.sql("update instances set boot_id = $2 where id = (select instance from tasks where id = $1)", [task, name]);
+  };
+  await world.kill9();
+  await boot(earlier.id, "an earlier boot");
+  await boot(elsewhere.id, "a boot of another machine");
+  const machine = readFileSync(join(world.broker.dataDir, "machine"), "utf8").trim();
+  await world.sql("insert into boots (machine, boot_id) values ($1, 'an earlier boot'), ('another', 'a boot of another machine')", [machine]);
+  await world.broker.start();
+  expect(await world.get(earlier.id)).toMatchObject({ state: "aborted", endReason: "the machine was restarted" });
+  expect((await world.get(elsewhere.id)).state).toBe("active");
+  await world.close(elsewhere.id);
+  await agent.kill();
+  await another.kill();
+});

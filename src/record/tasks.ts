@@ -267,15 +267,18 @@ export async function boundTasks(store: Store, bootId: string, pids: readonly nu
   return rows.map(toTask);
 }
 
-const elsewhereStatement: Statement = {
-  name: "bound_elsewhere",
+const beforeStatement: Statement = {
+  name: "bound_before",
   text: `select t.id from tasks t join instances i on i.id = t.instance
-    where t.state = 'active' and t.expires_at > clock_timestamp() and i.boot_id <> $1`,
+      join boots b on b.boot_id = i.boot_id and b.machine = $1
+    where t.state = 'active' and t.expires_at > clock_timestamp() and i.boot_id <> $2`,
 };
+const bootStatement: Statement = { name: "note_boot", text: "insert into boots (machine, boot_id) values ($1, $2) on conflict do nothing" };
 
-/** Active tasks bound to processes of another boot. */
-export async function boundElsewhere(store: Store, bootId: string): Promise<string[]> {
-  return (await store.query(elsewhereStatement, [bootId])).map((row) => row["id"] as string);
+/** Active tasks bound to processes of earlier boots of this machine. Those of other machines are theirs. */
+export async function boundBefore(store: Store, machine: string, bootId: string): Promise<string[]> {
+  await store.query(bootStatement, [machine, bootId]);
+  return (await store.query(beforeStatement, [machine, bootId])).map((row) => row["id"] as string);
 }
 
 const autoStatement: Statement = {
