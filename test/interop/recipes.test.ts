@@ -19,7 +19,7 @@ import { Recipe, freePort } from "./recipes.ts";
 import { World, trustDomain, until } from "./world.ts";
 import type { Task } from "./world.ts";
 
-const { stock } = inject("foreign");
+const { stock, go, python, javac, openssl } = inject("foreign");
 /** Its servers change users, as they do where they are used. */
 const isRoot = process.getuid?.() === 0;
 const why = (name: string, there: boolean): string => (there && isRoot ? name : `SKIPPED, ${isRoot ? `not on this machine: ${name}` : "only as root"}: ${name}`);
@@ -142,17 +142,17 @@ describe("PostgreSQL", () => {
     const port = await freePort();
     const recipe = keep(await Recipe.of(world, "PostgreSQL", { 5432: String(port), "brevet\\.local": trustDomain.replace(".", "\\.") }));
     const at = (...names: string[]): string => join(recipe.folder, ...names);
-    const asPostgres = (...command: string[]): void => {
-      const done = recipe.run("runuser", "-u", "postgres", "--", ...command);
+    const asPostgres = async (...command: string[]): Promise<void> => {
+      const done = await recipe.run("runuser", "-u", "postgres", "--", ...command);
       if (!done.ok) throw new Error(done.text);
     };
-    for (const place of ["run", "lib"]) recipe.run("chown", "postgres", at(place, "postgresql"));
-    asPostgres("initdb", "-D", at("lib", "postgresql", "data"), "-A", "peer");
+    for (const place of ["run", "lib"]) await recipe.run("chown", "postgres", at(place, "postgresql"));
+    await asPostgres("initdb", "-D", at("lib", "postgresql", "data"), "-A", "peer");
     opened.push({ close: () => asPostgres("pg_ctl", "stop", "-m", "immediate", "-D", at("lib", "postgresql", "data")) });
     recipe.start("sh", "-eu", recipe.file("postgresql.sh"));
     const socket = ["-h", at("run", "postgresql"), "-p", String(port), "-d", "postgres"];
-    await until("PostgreSQL serves", async () => recipe.run("runuser", "-u", "postgres", "--", "psql", ...socket, "-c", "select 1").ok || ended(recipe));
-    asPostgres("psql", ...socket, "-v", "ON_ERROR_STOP=1", "-f", recipe.file("agent.sql"));
+    await until("PostgreSQL serves", async () => (await recipe.run("runuser", "-u", "postgres", "--", "psql", ...socket, "-c", "select 1")).ok || ended(recipe));
+    await asPostgres("psql", ...socket, "-v", "ON_ERROR_STOP=1", "-f", recipe.file("agent.sql"));
 
     const session = async (ssl: tls.ConnectionOptions): Promise<pg.Client> => {
       const client = new pg.Client({ host: "127.0.0.1", port, user: "agent", database: "postgres", ssl });
@@ -177,5 +177,73 @@ describe("PostgreSQL", () => {
     await expect(session(ending.options)).rejects.toThrow(/certificate revoked/);
     expect((await other.query("select note from notes")).rows).toEqual([{ note: "found" }]);
     expect((await (await session(staying.options)).query("select 1 as one")).rows).toEqual([{ one: 1 }]);
+  });
+});
+
+describe("TLS servers on the files", () => {
+  type Command = readonly [string, ...string[]];
+  type Server = { readonly section: string; readonly there: boolean; readonly command: (recipe: Recipe, files: string, port: string) => Command | Promise<Command> };
+  const servers: Server[] = [
+    { section: "Node", there: true, command: (recipe, files, port) => [process.execPath, recipe.file("server.mjs"), files, port] },
+    { section: "Python", there: python !== null, command: (recipe, files, port) => [python?.program ?? "", recipe.file("server.py"), files, port] },
+    { section: "Go", there: go !== null, command: async (recipe, files, port) => [await compiled(recipe), files, port] },
+    { section: "Java", there: javac, command: (recipe, files, port) => ["java", recipe.file("Server.java"), files, port] },
+  ];
+
+  async function compiled(recipe: Recipe): Promise<string> {
+    const program = join(recipe.folder, "server");
+    const built = await recipe.run("go", "build", "-o", program, recipe.file("server.go"));
+    if (!built.ok) throw new Error(built.text);
+    return program;
+  }
+
+  /** What the server says of who came; the error's text when it lets nobody in. */
+  async function greet(port: number, { options }: Client): Promise<string> {
+    return await new Promise((resolve) => {
+      const socket = tls.connect({ ...options, port });
+      let heard = "";
+      socket.setEncoding("utf8").on("data", (more: string) => (heard += more));
+      socket.on("error", (error) => resolve(`refused: ${error.message}`));
+      socket.on("close", () => resolve(heard === "" ? "refused: closed" : heard.trim()));
+    });
+  }
+
+  test.each(servers)("$section: lets a live agent in, and refuses it once its task has ended", async ({ section, there, command }) => {
+    if (!there) return expect.soft(process.env["CI"]).toBeUndefined(); // said loudly by toolchains.ts
+    const recipe = keep(await Recipe.of(world, section));
+    const files = await recipe.keepFiles();
+    const port = await freePort();
+    recipe.start(...(await command(recipe, files, String(port))));
+    const [ending, staying] = [await agent(), await agent()];
+    await until(`${section} serves`, async () => (await greet(port, staying)).startsWith("URI:") || ended(recipe));
+    expect(await greet(port, ending)).toBe(`URI:${ending.task.spiffeId}`);
+    await close(ending);
+    await until(`${section} refuses it`, async () => (await greet(port, ending)).startsWith("refused:"));
+    expect(await greet(port, ending)).toMatch(/^refused:/);
+    expect(await greet(port, staying)).toBe(`URI:${staying.task.spiffeId}`);
+    if (section === "Node") await resumesNothing(port, staying);
+  });
+
+  async function resumesNothing(port: number, { options, task }: Client): Promise<void> {
+    let session: Buffer | undefined;
+    const first = tls.connect({ ...options, port }).on("session", (ticket: Buffer) => (session = ticket)).on("error", () => {});
+    first.resume();
+    await once(first, "close");
+    if (session !== undefined) expect(await greet(port, { task, source: keep(await WorkloadSource.open({ address: world.socket })), options: { ...options, session } })).not.toMatch(/^URI/);
+  }
+
+  test.skipIf(!openssl)(openssl ? "OpenSSL's client refuses the server of an ended task" : "SKIPPED, not on this machine: openssl", async () => {
+    const recipe = keep(await Recipe.of(world, "OpenSSL"));
+    await recipe.keepFiles();
+    const ending = await agent();
+    const server = tls.createServer({ ...ending.source.tlsOptions() }, (socket) => socket.end()).on("tlsClientError", () => {});
+    opened.push(server);
+    server.listen(recipe.port, "127.0.0.1");
+    await once(server, "listening");
+    const ask = (): ReturnType<Recipe["run"]> => recipe.run("sh", "-eu", recipe.file("s_client.sh"));
+    expect((await ask()).text).toContain("Verify return code: 0 (ok)");
+    await close(ending);
+    await until("it is refused", async () => !(await ask()).ok);
+    expect((await ask()).text).toContain("certificate revoked");
   });
 });

@@ -3,7 +3,7 @@
 // and /var/lib, and free ports in place of its own. Its shell script then runs in a process group of its own,
 // which is gone when the recipe is closed, with all that it started.
 // What must come of it is recipes.test.ts's.
-import { spawn, spawnSync } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -86,17 +86,19 @@ export class Recipe {
     return child;
   }
 
-  /** Runs to its end. */
-  run(program: string, ...args: readonly string[]): { readonly ok: boolean; readonly text: string } {
-    const { status, stdout, stderr } = spawnSync(program, args, { env: this.#env, encoding: "utf8", timeout: 60_000 });
-    return { ok: status === 0, text: stdout + stderr };
+  /** Runs to its end; what it printed, standard error included, and whether it was content. */
+  async run(program: string, ...args: readonly string[]): Promise<{ readonly ok: boolean; readonly text: string }> {
+    return await new Promise((resolve) => {
+      const child = execFile(program, args, { env: this.#env, timeout: 60_000 }, (error, stdout, stderr) => resolve({ ok: error === null, text: stdout + stderr }));
+      child.stdin?.end();
+    });
   }
 
   /** The sidecar alone, for what reads files by itself. */
   async keepFiles(): Promise<string> {
     const at = join(this.folder, "run", "brevet");
-    const once = this.run("brevet", "sidecar", "--verifier", "--dir", at, "--once");
-    if (!once.ok) throw new Error(`sidecar: ${once.text}`);
+    const first = await this.run("brevet", "sidecar", "--verifier", "--dir", at, "--once");
+    if (!first.ok) throw new Error(`sidecar: ${first.text}`);
     this.start("brevet", "sidecar", "--verifier", "--dir", at);
     return at;
   }
