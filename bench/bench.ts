@@ -15,8 +15,9 @@ import { rows as lists } from "./rows-lists.ts";
 import { rows as revocation } from "./rows-revocation.ts";
 import { rows as sizes } from "./rows-sizes.ts";
 import { rows as tasks } from "./rows-tasks.ts";
+import { rows as verifying } from "./rows-verify.ts";
 
-const rows: readonly Row[] = [...ending, ...revocation, ...tasks, ...calls, ...lists, ...sizes];
+const rows: readonly Row[] = [...ending, ...revocation, ...tasks, ...calls, ...lists, ...sizes, ...verifying];
 /** Names for several rows. */
 const groups: Readonly<Record<string, readonly string[]>> = {
   revocation: ["close-verifier", "close-stream", "crl", ...revocation.map(({ name }) => name)],

@@ -8,14 +8,15 @@ const calls = () => import("./load-calls.ts");
 const streams = () => import("./load-streams.ts");
 const tasks = () => import("./load-tasks.ts");
 const issuing = () => import("./load-issuing.ts");
+const verify = () => import("./load-verify.ts");
 const revocation = () => import("./load-revocation.ts");
 
 type Module = Awaited<ReturnType<typeof calls>>["jobs"] & Awaited<ReturnType<typeof streams>>["jobs"]
   & Awaited<ReturnType<typeof tasks>>["jobs"] & Awaited<ReturnType<typeof issuing>>["jobs"]
-  & Awaited<ReturnType<typeof revocation>>["jobs"];
+  & Awaited<ReturnType<typeof revocation>>["jobs"] & Awaited<ReturnType<typeof verify>>["jobs"];
 export type Jobs = Module;
 
-const files = [calls, streams, tasks, issuing, revocation] as const;
+const files = [calls, streams, tasks, issuing, revocation, verify] as const;
 
 async function find(job: string): Promise<(given: unknown) => Promise<unknown>> {
   for (const file of files) {

@@ -13,6 +13,7 @@ import { flockExclusive } from "../src/kernel.ts";
 import { packageRoot } from "../src/proto.ts";
 import { startEmbedded } from "../src/record/embedded.ts";
 import { migrate } from "../src/record/schema.ts";
+import { apiReference } from "./api.ts";
 
 type Golden = { readonly path: string; readonly text: string };
 
@@ -109,7 +110,7 @@ async function main(): Promise<void> {
   const checking = process.argv.includes("--check");
   const scratch = mkdtempSync(join(tmpdir(), "brevet-golden-"));
   try {
-    const goldens = [...types(scratch), await schema(scratch), help(), configuration()];
+    const goldens = [...types(scratch), await schema(scratch), help(), configuration(), apiReference()];
     const differing = goldens.filter(({ path, text }) => readOr(join(packageRoot, path)) !== text).map(({ path }) => path);
     const made = new Set(goldens.map(({ path }) => path));
     const left = filesBelow(join(packageRoot, "src/generated")).map((name) => join("src/generated", name)).filter((path) => !made.has(path));

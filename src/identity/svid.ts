@@ -133,11 +133,23 @@ export function readJwtSvid(token: string): JwtSvid {
   const parts = token.split(".");
   const [first, second, third] = parts;
   if (first === undefined || second === undefined || third === undefined || parts.length !== 3) throw malformed("JWT-SVID", "not a compact JWS of three parts");
-  const header = readJwtHeader(parseJsonObject(fromBase64url(first)));
+  const header = knownHeaders.get(first) ?? readNewHeader(first);
   const signature = fromBase64url(third);
   const length = algorithms.get(header.alg) ?? signature.length;
   if (signature.length !== length || length === 0) throw malformed("JWT-SVID", "signature has the wrong length");
   return { header, ...readJwtClaims(parseJsonObject(fromBase64url(second))), signingInput: `${first}.${second}`, signature };
+}
+
+/** All tokens of one key have one header: it is read once. Bounded, so nobody fills it. */
+const knownHeaders = new Map<string, JwtHeader>();
+const mostHeaders = 64;
+const longestKnown = 512;
+
+function readNewHeader(text: string): JwtHeader {
+  const header = readJwtHeader(parseJsonObject(fromBase64url(text)));
+  if (knownHeaders.size >= mostHeaders) knownHeaders.clear();
+  if (text.length <= longestKnown) knownHeaders.set(text, header);
+  return header;
 }
 
 function readJwtHeader(header: JsonObject): JwtHeader {

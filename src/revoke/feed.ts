@@ -289,7 +289,7 @@ export class Feed {
     return services.feed.Watch.responseSerialize({
       feedId: this.#feedId, sequence: this.#sequence, complete: true, snapshot: false, asOf,
       revocations: rows.map((row) => ({
-        task: row.subject, epoch: row.epoch, sequence: row.sequence, until: Math.ceil(row.until.getTime() / 1000),
+        task: row.subject, epoch: row.epoch, sequence: row.sequence, until: Math.ceil(row.until.getTime() / 1000), atUs: Math.round(row.at * 1000),
       })),
     });
   }
