@@ -70,6 +70,8 @@ describe.runIf(canMakeUnits)("a unit's task", { timeout: 90_000 }, () => {
     const held = await Promise.all([first, second, deeper].map(async (agent) => (await agent.x509())[0]));
     expect(new Set(held.map((svid) => svid?.serial)).size).toBe(1); // one instance, one SVID
     expect((await second.x509({ socket: endpoint }))[0]?.binding?.task).toBe(task);
+    expect((await world.admin.log.explain({ pid: second.pid })).verdict).toBe(`it is in ${unit.path} and gets the SVIDs of its task`);
+    expect((await world.admin.log.explain({ pid: elsewhere.pid })).verdict).toBe("it matches an agent, but no task of it is waiting");
     expect(await refused(elsewhere)).toBe("DENIED_NO_TASK");
     expect(await refused(elsewhere, { socket: endpoint })).toBe("DENIED_TASK_ENDED");
 

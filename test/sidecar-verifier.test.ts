@@ -111,6 +111,22 @@ describe("for a verifier", { timeout: 90_000 }, () => {
     await own.until("newer lists", () => numbers().some((number, i) => number > (before[i] ?? 0n)));
   });
 
+  test("a list that is larger than a message reaches the file whole", async () => {
+    await using own = await World.start();
+    const agent = await own.agent();
+    const { id } = await own.open();
+    await agent.claim(id);
+    await agent.x509();
+    await own.sql(`insert into svids (kind, serial, task, epoch, instance, authority, issued_at, expires_at)
+      select 'x509', md5(n::text), s.task, s.epoch, s.instance, s.authority, s.issued_at, s.expires_at
+      from svids s, generate_series(1, 30000) n where s.task = $1 and s.kind = 'x509'`, [id]);
+    const sidecar = await Sidecar.start(own, newFolder(), ["--verifier"]);
+    await own.until("the first generation", () => sidecar.files.size === 2);
+    await own.close(id);
+    const found = await own.until("the long list", () => sidecar.files.get("crl.pem") !== undefined && lists(sidecar.files.get("crl.pem") ?? "").find(({ size }) => size > 30_000));
+    expect(found.tbs.length).toBeGreaterThan(1 << 20); // more than one piece of the stream
+  });
+
   test("each way to fail has its exit code, and its words", async () => {
     const once = async (...args: string[]): Promise<[number | null, string]> => {
       const { code, stderr } = await world.broker.command("sidecar", "--verifier", "--once", ...args);

@@ -138,14 +138,19 @@ describe("for an agent's process", { timeout: 90_000 }, () => {
     await own.until("the new epoch", () => svidIn(a)?.binding?.epoch === 2); // still its sidecar
   });
 
-  test("--once writes once; auto waits for the task that will be opened", async () => {
+  test("--once writes once, also a key store; auto waits for the task that will be opened", async () => {
+    const password = join(folders, randomBytes(6).toString("hex"));
+    writeFileSync(password, "a secret\n", { mode: 0o644 });
     const agent = await world.agent();
     const folder = newFolder();
-    const sidecar = await Sidecar.start(world, folder, ["--pid", String(agent.pid), "--once", "--timeout", "60s"], as);
+    const sidecar = await Sidecar.start(world, folder, ["--pid", String(agent.pid), "--once", "--timeout", "60s", "--p12-password-file", password], as);
     const { id } = await world.open({ bind: "auto" });
     expect([await sidecar.exit(), sidecar.output]).toEqual([0, expect.stringContaining("identity: ")]);
     expect(svidIn(sidecar)?.binding?.task).toBe(id);
     expect((await world.get(id)).instance?.pid).toBe(agent.pid);
+    const store = openssl(["pkcs12", "-in", "store", "-passin", "file:password", "-nokeys", "-clcerts"], { store: readFileSync(join(folder, "svid.p12")), password: "a secret\n" });
+    expect(store.text).toContain("BEGIN CERTIFICATE");
+    expect(statSync(join(folder, "svid.p12")).mode & 0o777).toBe(0o600);
   });
 
   test("a ticket is wanted once", async () => {

@@ -3,6 +3,7 @@
 // compared as the catalog stands now; closest first, with the first fact that failed, and the live
 // tasks of those that match. Shown to administrators only.
 import { attestPid } from "../attest/caller.ts";
+import { unitOf } from "../attest/cgroup-dir.ts";
 import type { HashCache } from "../attest/hash.ts";
 import type { LiveCatalog } from "../authorize/catalog.ts";
 import { matchSelectors } from "../authorize/match.ts";
@@ -34,7 +35,7 @@ export class Explainer {
     try {
       const facts = await this.#p.claims.facts(caller, { signal });
       const above = caller.ancestors().map((link) => link.pid);
-      return { attempt: "", at: toTimestamp(new Date()), verdict: "", ...(await this.#judge(facts, pid, above)) };
+      return { attempt: "", at: toTimestamp(new Date()), verdict: "", ...(await this.#judge(facts, pid, above, unitOf(caller.cgroups())?.id)) };
     } finally {
       caller.close();
     }
@@ -48,7 +49,7 @@ export class Explainer {
     return { attempt: row.attempt, at: toTimestamp(row.at), ...judged, verdict: row.outcome === "denied" ? row.reason : "granted" };
   }
 
-  async #judge(facts: Facts, pid: number, above: readonly number[]): Promise<Omit<Explanation, "attempt" | "at">> {
+  async #judge(facts: Facts, pid: number, above: readonly number[], unit?: string): Promise<Omit<Explanation, "attempt" | "at">> {
     const { catalog, store } = this.#p;
     const near = (kind: string, name: string, sets: readonly SelectorSet[]): NearMatch => {
       const match = matchSelectors(sets, facts);
@@ -67,11 +68,15 @@ export class Explainer {
     });
     const waiting = live.find((row) => row.state === "ready");
     const parents = live.find((row) => above.includes(row.instance?.pid ?? 0));
+    const unitHas = unit === undefined ? undefined : live.find((row) => row.instance?.cgroup?.id === unit);
     const closest = agents[0];
     let remedy = "the catalog is empty: brevet apply -f CATALOG";
     let verdict = "no agent or service of the catalog matches this process";
     if (live.some((row) => row.instance?.pid === pid)) {
       verdict = "it holds a task and gets its SVIDs";
+      remedy = "";
+    } else if (unitHas && !parents) {
+      verdict = `it is in ${unitHas.instance?.cgroup?.path ?? ""} and gets the SVIDs of its task`;
       remedy = "";
     } else if (parents?.scope === "tree") {
       verdict = `it belongs to the tree of pid ${parents.instance?.pid ?? 0} and gets the SVIDs of its task`;

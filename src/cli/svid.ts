@@ -156,5 +156,6 @@ function svidTable(svids: readonly SvidRecord__Output[]): string {
     ["expires", (s) => when(s.expiresAt)],
     ["revoked", (s) => (s.revoked ? "yes" : "no")],
     ["audiences", (s) => s.audiences.join(" ")],
+    ["via", (s) => (s.via ? `pid ${s.via.pid} uid ${s.via.uid}` : "")],
   ], "no SVIDs");
 }
