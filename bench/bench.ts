@@ -12,12 +12,13 @@ import type { Row } from "./figures.ts";
 import { rows as calls } from "./rows-calls.ts";
 import { rows as ending } from "./rows-ending.ts";
 import { rows as lists } from "./rows-lists.ts";
+import { rows as residual } from "./rows-residual.ts";
 import { rows as revocation } from "./rows-revocation.ts";
 import { rows as sizes } from "./rows-sizes.ts";
 import { rows as tasks } from "./rows-tasks.ts";
 import { rows as verifying } from "./rows-verify.ts";
 
-const rows: readonly Row[] = [...ending, ...revocation, ...tasks, ...calls, ...lists, ...sizes, ...verifying];
+const rows: readonly Row[] = [...ending, ...revocation, ...residual, ...tasks, ...calls, ...lists, ...sizes, ...verifying];
 /** Names for several rows. */
 const groups: Readonly<Record<string, readonly string[]>> = {
   revocation: ["close-verifier", "close-stream", "crl", ...revocation.map(({ name }) => name)],

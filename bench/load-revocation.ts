@@ -34,9 +34,9 @@ async function until<T>(found: () => T | undefined, ms: number, what: string): P
 
 export const jobs = {
   /** Verifiers that note when they began to refuse a task. */
-  async verifyMany({ socket, count, oneOf }: { socket: string; count: number; oneOf: number }): Promise<void> {
+  async verifyMany({ socket, count, oneOf, maxStaleness = "60s" }: { socket: string; count: number; oneOf: number; maxStaleness?: string }): Promise<void> {
     for (let i = 0; i < count; i++) {
-      const verifier = new Verifier({ address: `unix://${socket}`, audience: "crm", maxStaleness: "60s" });
+      const verifier = new Verifier({ address: `unix://${socket}`, audience: "crm", maxStaleness });
       verifier.feed.on("revoked", (task) => {
         if (!isSampled(task, oneOf)) return;
         const times = refused.get(task);
@@ -54,9 +54,9 @@ export const jobs = {
     return tasks.map((task) => refused.get(task) ?? []);
   },
 
-  /** For how long, at most, a verifier of this process has heard nothing, and up to where the slowest has come. */
-  async freshness(): Promise<{ silentMs: number; sequence: number }> {
-    return { silentMs: Math.max(...verifiers.map(({ feed }) => feed.silentMs)), sequence: Math.min(...verifiers.map(({ feed }) => feed.sequence)) };
+  /** When each verifier of this process accepts nothing any more. */
+  async staleAt({ ms }: { ms: number }): Promise<number[]> {
+    return await Promise.all(verifiers.map((verifier) => until(() => (verifier.feed.fresh ? undefined : now()), ms, "silence noticed")));
   },
 
   /** Closes each task in its time, however long the answers take; when each was answered, of those that are sampled. */

@@ -20,7 +20,7 @@ function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-async function entriesOf(broker: Broker): Promise<number> {
+export async function entriesOf(broker: Broker): Promise<number> {
   const { lists } = (await (await fetch(`${broker.httpUrl}/crl`)).json()) as { lists: { entries: number }[] };
   return lists.reduce((sum, { entries }) => sum + entries, 0);
 }
