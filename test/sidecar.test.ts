@@ -221,6 +221,7 @@ describe.runIf(asRoot)("nobody else becomes a sidecar", { timeout: 90_000 }, () 
     await agent.claim(id);
     expect((await beside.x509())[0]?.binding?.task).toBe(id); // lives in it, and is named
     expect(await code(stranger.x509())).toBe("DENIED_NO_MATCH");
+    expect([(await agent.status()).length, (await beside.status()).length, (await stranger.status()).length]).toEqual([1, 1, 0]);
     expect(await code(far.x509())).toBe("DENIED_NO_MATCH");
     await agent.exit();
     await world.until("the end: a sidecar keeps nothing alive", async () => (await world.get(id)).state === "aborted");

@@ -8,6 +8,7 @@ import type { HashCache } from "../attest/hash.ts";
 import type { LiveCatalog } from "../authorize/catalog.ts";
 import type { Claims } from "../claim/claim.ts";
 import type { Bindings } from "../claim/bindings.ts";
+import { standing } from "../claim/standing.ts";
 import { BrevetError, notFound } from "../errors.ts";
 import type { AgentHandlers } from "../generated/brevet/v1/Agent.ts";
 import type { ClaimRequest__Output } from "../generated/brevet/v1/ClaimRequest.ts";
@@ -84,15 +85,17 @@ export function agentHandlers(server: ApiServer, p: AgentParts): AgentHandlers {
 
     Status: server.unary("Agent.Status", async (_request: StatusRequest__Output, call) => {
       const { caller, endpointTask } = call.connection;
-      if (!p.bindings.find(caller)) await p.bindings.refresh(caller);
-      const bound = p.bindings.find(caller)?.bound ?? [];
+      await p.claims.facts(caller, call);
+      if (!p.bindings.find(caller, endpointTask)) await p.bindings.refresh(caller);
+      const found = p.bindings.find(caller, endpointTask);
+      const bound = found?.bound.filter((one) => found.by === "itself" || standing(p.catalog, found.by, one, caller) !== null) ?? [];
       const ids = bound.map((b) => b.task).filter((id) => endpointTask === null || id === endpointTask);
       const rows = new Map((await getTasks(p.store, ids)).map((row) => [row.id, row]));
       const tasks = ids.flatMap((id) => {
         const row = rows.get(id);
         return row ? [toTask(row, p.trustDomain, p.endpointOf(id))] : [];
       });
-      return { tasks, services: p.catalog.matchingServices(await p.claims.facts(caller, call)) };
+      return { tasks, services: p.catalog.matchingServices(caller.facts) };
     }),
   };
 }
