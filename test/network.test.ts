@@ -1,7 +1,7 @@
 // Is the network a way in for those who have a role, and for nobody else?
 // Real brokers on listen.grpc, certificates that an administrator made, SVIDs of agents and services; what is removed
 // is cut, what is not one's own is not there, and the first contact trusts only what a person compared.
-// Which role may call what is roles.test.ts's; Go as the client, interop/network.test.ts's.
+// Which role may call what is roles.test.ts's.
 import { readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -187,6 +187,30 @@ describe("an operator who is removed", () => {
     expect(await codeOf(world.admin.operators.renew({ publicKey: Buffer.alloc(91) }))).toBe("UNIMPLEMENTED");
   });
 });
+
+test("another trust domain's SVID has the role that `roles` gives it and no other, whatever its path says", async () => {
+  const foreign = await World.start({ catalog, env: { BREVET_TRUST_DOMAIN: "foreign.example" } });
+  const bundle = join(folder, "foreign.json");
+  writeFileSync(bundle, (await foreign.admin.trust.getBundle({})).spiffe);
+  const config = join(folder, "brevet.yaml");
+  writeFileSync(config, `federation: [{ trustDomain: foreign.example, bundleFile: ${bundle} }]
+roles: [{ spiffeId: spiffe://foreign.example/service/*, role: orchestrator, agents: [clerk] }]\n`);
+  const here = await World.start({ catalog, configFile: config, env: { BREVET_LISTEN_GRPC: "127.0.0.1:0" } });
+  const { ca } = await addOperator(here, { name: "trust", role: "auditor" });
+  const mallory = await addOperator(foreign, { name: "trust", role: "operator" });
+  for await (const { svids: [svid] } of foreign.workload.workload.fetchX509SVID({})) {
+    const cert = splitDer(svid?.x509Svid ?? Buffer.alloc(0)).map((der) => pem("CERTIFICATE", der)).join("");
+    const ledger = reach({ key: pem("PRIVATE KEY", svid?.x509SvidKey ?? Buffer.alloc(0)), cert, ca }, here.broker.grpc);
+    expect((await ledger.tasks.open({ agent: "clerk" })).openedBy).toBe("spiffe://foreign.example/service/ledger");
+    expect(await codeOf(ledger.tasks.open({ agent: "researcher" }))).toBe("NOT_FOUND");
+    expect(await codeOf(ledger.operators.list({}))).toBe("DENIED_ROLE");
+    // an operator there is nobody here, though one of that name is
+    expect(await codeOf(reach({ ...mallory, ca }, here.broker.grpc).tasks.list({}))).toBe("DENIED_ROLE");
+    break;
+  }
+  await here.end();
+  await foreign.end();
+}, 120_000);
 
 describe("several addresses", () => {
   test("a verifier whose broker is killed goes on at the other: same sequence, no snapshot, nothing accepted wrongly", async () => {

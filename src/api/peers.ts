@@ -4,12 +4,14 @@
 // have none. It is registered first and judged after, so no revocation falls between, and cut in the turn in
 // which its certificate's end is committed or heard of, when it expires, or when its trust domain is trusted no more.
 // X509-SVID section 5. Listening is network.ts's business; what a role may call, roles.ts's.
-import type { TLSSocket } from "node:tls";
+import type { DetailedPeerCertificate, TLSSocket } from "node:tls";
 import type { LiveCatalog } from "../authorize/catalog.ts";
 import type { Config } from "../config.ts";
 import { BrevetError } from "../errors.ts";
 import { readCertificate } from "../identity/certificate.ts";
+import { splitDer } from "../identity/der.ts";
 import { operatorOf, parseBrevetId, parseSpiffeId } from "../identity/id.ts";
+import { readX509Svid } from "../identity/svid.ts";
 import type { X509Svid } from "../identity/svid.ts";
 import type { Trust } from "../issue/trust.ts";
 import { getOperator } from "../record/operators.ts";
@@ -31,8 +33,9 @@ export type PeersOptions = {
   readonly onRevoked: (callback: (rows: readonly FeedRow[]) => void) => () => void;
 };
 
-type Live = { readonly socket: TLSSocket; readonly subject: string; readonly epoch: number };
-type Judged = { readonly svid: X509Svid; readonly subject: string; readonly epoch: number };
+/** `foreign`: the chain of an SVID of another trust domain. */
+type Live = { readonly socket: TLSSocket; readonly subject: string; readonly epoch: number; readonly foreign?: readonly Buffer[] | undefined };
+type Judged = { readonly svid: X509Svid; readonly subject: string; readonly epoch: number; readonly foreign?: readonly Buffer[] };
 
 const longestTimer = 2 ** 31 - 1;
 
@@ -44,14 +47,21 @@ export class Peers {
 
   constructor(options: PeersOptions) {
     this.#o = options;
-    this.#off = options.onRevoked((rows) => {
-      for (const row of rows) this.#cutBelow(row);
-    });
+    const off = [
+      options.onRevoked((rows) => {
+        for (const row of rows) this.#cutBelow(row);
+      }),
+      options.trust.onChange(() => this.#cutUntrusted()),
+    ];
+    this.#off = () => {
+      for (const stop of off) stop();
+    };
   }
 
   /** CA certificates that a handshake may lead to, DER. */
   get authorities(): readonly Buffer[] {
-    return this.#o.trust.published.bundle.x509;
+    const { published, federated } = this.#o.trust;
+    return [...published.bundle.x509, ...Object.values(federated.x509).flatMap((ders) => splitDer(ders))];
   }
 
   /**
@@ -74,12 +84,24 @@ export class Peers {
   #judge(socket: TLSSocket): Judged {
     const { trustDomain } = this.#o;
     if (!socket.authorized || socket.isSessionReused()) throw new BrevetError("VERIFY_SIGNATURE", "no certificate was verified in this handshake");
-    const leaf = socket.getPeerCertificate(true).raw;
+    const sent = chainOf(socket);
+    const [leaf = Buffer.alloc(0)] = sent;
+    if (parseSpiffeId(readX509Svid(leaf).spiffeId).trustDomain !== trustDomain) return this.#judgeForeign(sent);
     const svid = verifyX509(Buffer.concat([leaf, ...this.#ownIssuer(leaf)]), (name) => (name === trustDomain ? this.#own() : undefined), Date.now());
-    const { path } = parseSpiffeId(svid.spiffeId);
-    const subject = path.slice(1);
+    const subject = parseSpiffeId(svid.spiffeId).path.slice(1);
     if (svid.binding?.task !== subject) throw new BrevetError("DENIED_ROLE", `${svid.spiffeId} has no role here: agents hold tasks, not roles`);
     return { svid, subject, epoch: svid.binding.epoch };
+  }
+
+  /** By its own trust domain's bundle alone. No feed speaks of it: it is good until it expires, or its bundle goes. */
+  #judgeForeign(chain: readonly Buffer[]): Judged {
+    const { trustDomain, trust } = this.#o;
+    const bundleOf = (name: string): readonly SigningCertificate[] | undefined => {
+      const ders = name === trustDomain ? undefined : trust.federated.x509[`spiffe://${name}`];
+      return ders && splitDer(ders).map(readSigningCertificate);
+    };
+    const svid = verifyX509(Buffer.concat(chain), bundleOf, Date.now());
+    return { svid, subject: svid.spiffeId, epoch: 0, foreign: chain };
   }
 
   /** Of our own trust domain's SVIDs we know who signs them: what else was sent with them means nothing. */
@@ -95,8 +117,13 @@ export class Peers {
     return this.#anchors.certificates;
   }
 
-  async #roleOf({ svid: { spiffeId }, epoch }: Judged): Promise<Peer> {
+  async #roleOf({ svid: { spiffeId }, epoch, foreign }: Judged): Promise<Peer> {
     const { store, catalog, roles } = this.#o;
+    const given = roles.find((entry) => covers(entry.spiffeId, spiffeId));
+    if (foreign) {
+      if (!given) throw new BrevetError("DENIED_ROLE", `${spiffeId} has no role here`);
+      return { spiffeId, role: given.role, agents: given.agents, operator: null, epoch };
+    }
     const id = parseBrevetId(spiffeId);
     const operator = id.kind === "brevet" ? operatorOf(id.path) : undefined;
     if (operator !== undefined) {
@@ -104,7 +131,6 @@ export class Peers {
       if (!row || row.removedAt !== null || row.epoch !== epoch) throw new BrevetError("VERIFY_REVOKED", `${spiffeId}: removed, or the certificate was ended`);
       return { spiffeId, role: row.role, agents: row.agents, operator, epoch };
     }
-    const given = roles.find((entry) => covers(entry.spiffeId, spiffeId));
     if (given && id.kind !== "brevet") return { spiffeId, role: given.role, agents: given.agents, operator: null, epoch };
     if (id.kind === "service" && catalog.services.some(({ definition }) => definition.name === id.service)) {
       return { spiffeId, role: "service", agents: [], operator: null, epoch };
@@ -112,8 +138,8 @@ export class Peers {
     throw new BrevetError("DENIED_ROLE", `${spiffeId} has no role here`);
   }
 
-  #watch(socket: TLSSocket, { svid, subject, epoch }: Judged): void {
-    const live = { socket, subject, epoch };
+  #watch(socket: TLSSocket, { svid, subject, epoch, foreign }: Judged): void {
+    const live = { socket, subject, epoch, foreign };
     const peers = this.#bySubject.get(subject) ?? new Set();
     this.#bySubject.set(subject, peers.add(live));
     const expiry = setTimeout(() => socket.destroy(), Math.min(svid.notAfter.getTime() - Date.now(), longestTimer));
@@ -125,9 +151,32 @@ export class Peers {
     });
   }
 
+  /** A bundle has changed: whom it does not vouch for any more does not stay. */
+  #cutUntrusted(): void {
+    for (const peers of this.#bySubject.values()) {
+      for (const { socket, foreign } of peers) {
+        try {
+          if (foreign) this.#judgeForeign(foreign);
+        } catch {
+          socket.destroy();
+        }
+      }
+    }
+  }
+
   #cutBelow({ subject, epoch }: FeedRow): void {
     for (const live of this.#bySubject.get(subject) ?? []) if (live.epoch < epoch) live.socket.destroy();
   }
+}
+
+/** As it was sent, leaf first. */
+function chainOf(socket: TLSSocket): Buffer[] {
+  const chain: Buffer[] = [];
+  for (let next: DetailedPeerCertificate | undefined = socket.getPeerCertificate(true); next?.raw; next = next.issuerCertificate) {
+    if (chain.some((der) => der.equals(next.raw))) break;
+    chain.push(next.raw);
+  }
+  return chain;
 }
 
 /** `spiffe://example.org/ns/x/*` covers what is below it, and not itself. */
