@@ -70,7 +70,7 @@ describe.skipIf(go === null)(go === null ? "SKIPPED, not on this machine: go" : 
       port = await partner.get<number>("partner-serve", { spiffeId: trustDomain });
     });
 
-    test("serves our agent, and goes on doing so after the close, until the SVID it holds expires", async () => {
+    test.concurrent("serves our agent, and goes on doing so after the close, until the SVID it holds expires", async () => {
       const task: Task = await world.taskOf(agent, "brief");
       await agent.get("source", { socket: task.endpoint, source: "brief" });
       const call = async () => await agent.ask<string>("dial", { source: "brief", address: `127.0.0.1:${port}`, spiffeId: their.id, text: "hello" });
@@ -81,7 +81,7 @@ describe.skipIf(go === null)(go === null ? "SKIPPED, not on this machine: go" : 
       expect((await call()).code).not.toBe("OK");
     });
 
-    test("accepts a JWT-SVID of an ended task until 60 s after its end, and no longer", async () => {
+    test.concurrent("accepts a JWT-SVID of an ended task until 60 s after its end, and no longer", async () => {
       const task = await world.taskOf(agent, "brief");
       const { token, claims: { exp } } = await agent.get<Token>("jwt", { socket: task.endpoint, audience: "store" });
       await world.brevet("task", "close", task.id);
