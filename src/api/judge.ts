@@ -22,9 +22,12 @@ type Keys = {
   readonly jwt: ReadonlyMap<string, JwtKey>;
   /** Roots, and the signing authorities below them: whoever asks may hold the leaf alone. */
   readonly x509: readonly SigningCertificate[];
+  /** Certificates that were verified under these keys, the oldest first. Whether their task lives is asked each time. */
+  readonly genuine: Map<string, Genuine>;
 };
 
 const mostStaleMs = 10_000;
+const mostRemembered = 1_000;
 
 export class Judge {
   readonly #trust: Trust;
@@ -44,17 +47,27 @@ export class Judge {
   /** `leaf`: DER; that its holder has the key, whoever asks has proved. */
   async x509(leaf: Buffer, { accept, authorize }: { readonly accept: readonly Kind[]; readonly authorize?: Authorizer }): Promise<Verdict> {
     await this.#feed.keepFresh();
-    const verify = (): Genuine => {
-      const { spiffeId, binding, notAfter } = verifyX509(leaf, (td) => (td === this.#keys.of.trustDomain ? this.#keys.x509 : undefined), Date.now());
-      return { spiffeId, binding, expiresAt: notAfter };
-    };
-    return judge(verify, { accept, authorize, mustBeAlive: (caller) => this.#mustBeAlive(caller) });
+    return judge(() => this.#genuineX509(leaf), { accept, authorize, mustBeAlive: (caller) => this.#mustBeAlive(caller) });
   }
 
   /** Whatever its task's epoch. @throws BrevetError VERIFY_… */
   genuineJwt(token: string, audience: string): JwtSvid {
     const { of, jwt } = this.#keys;
     return verifyJwt(token, (trustDomain) => (trustDomain === of.trustDomain ? jwt : undefined), [audience], Date.now());
+  }
+
+  /** One connection's certificate comes with each of its requests: what was found genuine under these keys is, until it expires. */
+  #genuineX509(leaf: Buffer): Genuine {
+    const { of, x509, genuine } = this.#keys;
+    const key = leaf.toString("latin1");
+    const known = genuine.get(key);
+    if (known && known.expiresAt.getTime() > Date.now()) return known;
+    const { spiffeId, binding, notAfter } = verifyX509(leaf, (trustDomain) => (trustDomain === of.trustDomain ? x509 : undefined), Date.now());
+    const found = { spiffeId, binding, expiresAt: notAfter };
+    const [oldest] = genuine.keys();
+    if (genuine.size >= mostRemembered && oldest !== undefined) genuine.delete(oldest);
+    genuine.set(key, found);
+    return found;
   }
 
   #mustBeAlive({ task, epoch }: Accepted): void {
@@ -72,6 +85,7 @@ export class Judge {
       of: bundle,
       jwt: new Map(bundle.jwt.map((authority) => [authority.kid, importJwtKey(authority)])),
       x509: [...bundle.x509, ...signing].map(readSigningCertificate),
+      genuine: new Map(),
     };
     return this.#known;
   }
