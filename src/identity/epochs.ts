@@ -34,17 +34,22 @@ export class Epochs {
 
   /** Says whether it was news. `until`: Unix seconds. */
   raise(task: string, epoch: number, until: number): boolean {
-    if (epoch <= this.get(task)) return false;
     const minute = Math.ceil(until / 60);
     if (!readId(task)) {
-      this.#named.set(task, { epoch, until: Math.max(minute, this.#named.get(task)?.until ?? 0) });
+      const known = this.#named.get(task);
+      if (epoch <= (known?.epoch ?? 0)) return false;
+      this.#named.set(task, { epoch, until: Math.max(minute, known?.until ?? 0) });
       return true;
     }
-    if (this.#used >= this.#capacity * fullest) this.#resize(this.#capacity * 2);
-    readId(task);
+    if (this.#used >= this.#capacity * fullest) {
+      this.#resize(this.#capacity * 2);
+      readId(task);
+    }
     const at = this.#find() * words;
     const slots = this.#slots;
-    if (slots[at + 4] === 0) {
+    const known = slots[at + 4] ?? 0;
+    if (epoch <= known) return false;
+    if (known === 0) {
       this.#used++;
       slots.set(id, at);
     }
