@@ -190,6 +190,26 @@ describe("a feed that must not be trusted", () => {
     expect([feed.sequence, feed.epochOf(taskA), feed.epochOf(taskB)]).toEqual([2, 1, 1]);
   });
 
+  it("is reordered, or leaves something out: nothing of it is taken, and all is asked for anew", async () => {
+    const feed = await freshView();
+    outside.mute = true;
+    outside.asked.length = 0;
+    outside.sequence = 2;
+    outside.revocations = [entry(taskA, 1, 1), entry(taskB, 1, 2)] as typeof outside.revocations;
+    outside.say({ sequence: 2, revocations: [entry(taskB, 1, 2)] });
+    await until(() => outside.asked.length > 0);
+    expect([feed.sequence, feed.epochOf(taskB)]).toEqual([0, 0]);
+    outside.asked.length = 0;
+    outside.say({ sequence: 2, revocations: [entry(taskB, 1, 2), entry(taskA, 1, 1)] });
+    await until(() => outside.asked.length > 0);
+    expect(feed.sequence).toBe(0);
+    outside.mute = false;
+    outside.asked.length = 0;
+    outside.say({ sequence: 2, revocations: [] });
+    await until(() => feed.sequence === 2);
+    expect([feed.epochOf(taskA), feed.epochOf(taskB)]).toEqual([1, 1]);
+  });
+
   it("falls silent (black hole): stale, whatever the connection looks like, and asked anew", async () => {
     const feed = await freshView(200);
     outside.asked.length = 0;

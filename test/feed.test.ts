@@ -138,10 +138,10 @@ describe("who resumes after a sequence", () => {
   });
 });
 
-test("it says task, epoch, sequence and time: no names, no reasons", async () => {
+test("it says task, epoch, sequence and times: no names, no reasons", async () => {
   const stream = watch();
   const { revocations } = await complete(stream);
-  for (const revocation of revocations) expect(Object.keys(revocation).sort()).toEqual(["epoch", "sequence", "task", "until"]);
+  for (const revocation of revocations) expect(Object.keys(revocation).sort()).toEqual(["atUs", "epoch", "sequence", "task", "until"]);
   stream.cancel();
 });
 

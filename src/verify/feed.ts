@@ -1,7 +1,8 @@
 // Which tasks' SVIDs must not be accepted, and how sure are we of that now?
-// The view never goes back: a lower sequence of the same feed is refused, an epoch only rises, and
-// another feed's ID empties it until that feed's snapshot is complete. It is fresh only while signs
-// of life whose `as_of` advances keep coming; silence, replay and a frozen broker all make it stale.
+// The view never goes back and skips nothing: a lower sequence of the same feed, or an increment that
+// leaves one out, is refused, an epoch only rises, and another feed's ID empties it until that feed's
+// snapshot is complete. It is fresh only while signs of life whose `as_of` advances keep coming;
+// silence, replay and a frozen broker all make it stale.
 // DESIGN: "Feed", "Verifier". Threats T14 (starved) and T15 (rolled back).
 // What is done with the answer is verifier.ts's and live.ts's business.
 import { randomUUID } from "node:crypto";
@@ -172,6 +173,7 @@ export class FeedView extends EventEmitter<Events> {
     if (message.feedId !== this.#feedId) this.#begin(message.feedId);
     if (!this.#complete && !message.snapshot) throw refused("began without its snapshot");
     if (message.complete && message.sequence < this.#sequence) throw refused("went back to an earlier sequence");
+    if (!message.snapshot && !follows(message, this.#sequence)) throw refused("left something out");
     for (const revocation of message.revocations) this.#apply(revocation);
     if (!message.complete) return;
     this.#sequence = message.sequence;
@@ -230,6 +232,11 @@ function check({ feedId, revocations, sequence, asOf, complete }: FeedMessage__O
     if (!isCount(epoch, highestEpoch) || !isCount(own) || !isCount(until, lastUntil) || !isCount(atUs)) throw refused("has a number out of range");
     if (complete && own > sequence) throw refused("holds what lies beyond its own sequence");
   }
+}
+
+/** Every sequence is one revocation: an increment holds exactly those after what is known, in order. */
+function follows({ revocations, sequence }: FeedMessage__Output, known: number): boolean {
+  return revocations.length === sequence - known && revocations.every((revocation, i) => revocation.sequence === known + 1 + i);
 }
 
 function isCount(value: number, most = Number.MAX_SAFE_INTEGER): boolean {
