@@ -136,6 +136,7 @@ export class Outside {
       status: this.#unary("status", () => ({ tasks: [] })),
     });
     server.addService(services.tasks, this.#tasks());
+    server.addService(services.trust, { getInfo: this.#unary("getInfo", () => ({ trustDomain })) });
     await new Promise<void>((resolve, reject) => {
       server.bindAsync(this.address, ServerCredentials.createInsecure(), (error) => (error ? reject(error) : resolve()));
     });
