@@ -1,10 +1,11 @@
 // Up to where has this verifier applied the feed, and does its broker know?
-// The first sequence is said at once, further ones at most four times a second, and rarer while more
-// keep coming: however fast tasks end, saying so costs the broker little. `heldUs` lets it tell how
-// soon the sequence was applied from how late that was said. Nothing waits for it to be heard.
+// The first sequence is said after a moment, so that refusing goes first, further ones at most four times
+// a second, and rarer while more keep coming: however fast tasks end, saying so costs the broker little.
+// `heldUs` lets it tell how soon the sequence was applied from how late that was said. Nothing waits for it.
 // What is applied is feed.ts's business.
 import type { WatchFeedRequest } from "../generated/brevet/v1/WatchFeedRequest.ts";
 
+const firstMs = 10;
 const leastPauseMs = 250;
 const longestPauseMs = 2_000;
 
@@ -26,7 +27,7 @@ export class Acknowledger {
     this.#sequence = sequence;
     this.#appliedAt = performance.now();
     if (this.#timer) this.#isNew = true;
-    else this.#tell();
+    else this.#timer = setTimeout(() => this.#tell(), firstMs).unref();
   }
 
   close(): void {
