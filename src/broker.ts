@@ -118,10 +118,16 @@ async function startBroker(config: Config, log: Log): Promise<Broker> {
 
     const catalog = new LiveCatalog();
     const changes = new Changes();
-    const reloadCatalog = async (): Promise<void> => {
-      const { agents, services: known } = await readRegistered(store);
-      catalog.set(agents, known);
-      changes.servicesChanged();
+    // one after the other: an older reading must not replace a newer one
+    let reloaded = Promise.resolve();
+    const reloadCatalog = (): Promise<void> => {
+      const reload = reloaded.then(async () => {
+        const { agents, services: known } = await readRegistered(store);
+        catalog.set(agents, known);
+        changes.servicesChanged();
+      });
+      reloaded = reload.catch(() => undefined);
+      return reload;
     };
     await reloadCatalog();
 

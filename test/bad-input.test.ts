@@ -4,6 +4,7 @@
 // gets no cases here fails the suite.
 // Bytes that are no gRPC at all are wire.test.ts's; how much is too much, limits.test.ts's.
 import fc from "fast-check";
+import { generateKeyPairSync } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { services } from "../src/proto.ts";
 import { agentUid } from "./support/agent.ts";
@@ -34,6 +35,8 @@ afterAll(async () => {
 });
 
 const catalog = "agents:\n  - name: other\n    owner: lead@example.org\n    selectors: [{ uid: 4 }]\n";
+
+const publicKey = generateKeyPairSync("ec", { namedCurve: "P-256" }).publicKey.export({ type: "spki", format: "der" });
 
 /** Every call, on each socket that serves it, with a request that is well formed. */
 const calls: Readonly<Record<string, { readonly on: readonly Socket[]; readonly request: () => object }>> = {
@@ -71,6 +74,10 @@ const calls: Readonly<Record<string, { readonly on: readonly Socket[]; readonly 
   "/brevet.v1.Trust/GetBundle": { on: ["workload", "admin"], request: () => ({}) },
   "/brevet.v1.Trust/WatchBundle": { on: ["workload", "admin"], request: () => ({}) },
   "/brevet.v1.Trust/GetInfo": { on: ["workload", "admin"], request: () => ({}) },
+  "/brevet.v1.Operators/Add": { on: ["admin"], request: () => ({ name: "ada", role: "auditor", publicKey }) },
+  "/brevet.v1.Operators/List": { on: ["admin"], request: () => ({}) },
+  "/brevet.v1.Operators/Remove": { on: ["admin"], request: () => ({ name: "ada", reason: "tired" }) },
+  "/brevet.v1.Operators/Renew": { on: [], request: () => ({ publicKey }) }, // on the network alone: network.test.ts
 };
 
 const methods = Object.values(services).flatMap((service) => Object.values(service) as unknown as Method[]);
@@ -82,6 +89,7 @@ const required: ReadonlySet<string> = new Set([
   "/brevet.v1.Tasks/Abort task", "/brevet.v1.Tasks/Abort reason", "/brevet.v1.Tasks/IssueTicket task", "/brevet.v1.Agent/Claim task", "/brevet.v1.Agent/Finish task",
   "/brevet.v1.Tasks/ChangeContext remove", "/brevet.v1.Revocations/Revoke task", "/brevet.v1.Revocations/Revoke agent", "/brevet.v1.Revocations/Revoke service",
   "/brevet.v1.Revocations/Revoke all", "/brevet.v1.Revocations/Revoke reason", "/brevet.v1.Catalog/GetAgent name", "/brevet.v1.Catalog/DisableAgent name",
+  "/brevet.v1.Operators/Add name", "/brevet.v1.Operators/Add role", "/brevet.v1.Operators/Remove name", "/brevet.v1.Operators/Remove reason",
   "/brevet.v1.Catalog/DisableAgent reason", "/brevet.v1.Catalog/EnableAgent name", "/brevet.v1.Log/Explain attempt",
   "/SpiffeWorkloadAPI/FetchJWTSVID audience", "/SpiffeWorkloadAPI/ValidateJWTSVID audience", "/SpiffeWorkloadAPI/ValidateJWTSVID svid",
 ]);
@@ -168,7 +176,7 @@ function messageNamed(name: string): Type {
 
 /** All that a call could have changed. Refusals themselves are recorded, and brokers say that they live. */
 async function contents(): Promise<unknown> {
-  const tables = ["tasks", "svids", "revocations", "feed_head", "entries", "agents", "services", "catalog_versions", "instances"];
+  const tables = ["tasks", "svids", "revocations", "feed_head", "entries", "agents", "services", "catalog_versions", "instances", "operators"];
   return await Promise.all(tables.map((name) => world.sql(`select '${name}' as name, count(*)::int as rows, md5(string_agg(t::text, '' order by t::text)) as sum from ${name} t`)));
 }
 
