@@ -46,7 +46,7 @@ export function stage(directory: string): { readonly app: string; readonly agent
   const [agent, service] = [join(app, "researcher"), join(app, "crm")];
   makeReadable(app);
   for (const part of ["package.json", "proto", "dist/src", "dist/demo"]) copy(join(clone, part), join(app, part));
-  for (const part of packagesOf(clone, ["@grpc/grpc-js", "@grpc/proto-loader"])) copy(join(clone, part), join(app, part));
+  for (const part of packagesOf(clone, ["@grpc/grpc-js", "@grpc/proto-loader", "undici"])) copy(join(clone, part), join(app, part));
   fs.copyFileSync(process.execPath, agent, fs.constants.COPYFILE_FICLONE);
   fs.chmodSync(agent, 0o755);
   fs.linkSync(agent, service);

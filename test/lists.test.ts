@@ -177,8 +177,9 @@ describe("an entry", () => {
     await listed(here, authority, recent);
     expect((await fetched(here, authority)).has(long)).toBe(false); // it had expired before it was revoked, and lists were made since
     // as if no broker had made a list for an hour: those that expired meanwhile have yet to be on one
+    await Promise.all([here.stop(), there.stop()]);
     await world.sql("update authorities set crl_at = now() - interval '1 hour' where id = $1", [authority]);
-    await world.restart(here);
+    await here.start();
     const first = await listed(here, authority, recent);
     expect([first.has(recent), first.has(long)]).toEqual([true, true]);
     await dead(300, authority);
@@ -187,6 +188,7 @@ describe("an entry", () => {
       return list.number > first.number && list;
     });
     expect([next.has(recent), next.has(long)]).toEqual([true, false]);
+    await there.start();
   });
 
   test("comes back when the clock is set back to where its certificate lives", async () => {
