@@ -114,6 +114,7 @@ describe("for an agent's process", { timeout: 90_000 }, () => {
     await first.exit();
     expect((await world.get(id)).state).toBe("active");
     expect(first.files.has("svid_key.pem")).toBe(true);
+    rmSync(join(folder, ".ready")); // left by the killed one
     const second = await Sidecar.start(world, folder, args, as);
     await world.until("its files", () => existsSync(join(folder, ".ready")));
     await agent.exit();

@@ -34,6 +34,10 @@ type order struct {
 	Text     string `json:"text"`
 	Header   string `json:"header"`
 	Service  string `json:"service"`
+	Method   string `json:"method"`
+	TLS      string `json:"tls"`
+	PEM      string `json:"pem"`
+	Bundle   string `json:"bundle"`
 }
 
 type answer struct {
@@ -70,6 +74,9 @@ var handlers = map[string]func(context.Context, order) (any, error){
 	"partner-serve":  servePartner,
 	"bundle-fetch":   fetchFederated,
 	"bundle-watch":   watchFederated,
+	"remote":         openRemote,
+	"remote-call":    callRemote,
+	"remote-follow":  followRemote,
 	"header":         withHeader,
 	"health":         checkHealth,
 	"reflection":     listServices,
