@@ -30,10 +30,10 @@ const env = { ...inherited, BREVET_DATA_DIR: dataDir, BREVET_LISTEN_HTTP: "off",
 const patience = { timeout: 20_000 };
 
 type Ended = { readonly code: number | null; readonly signal: NodeJS.Signals | null; readonly stdout: string; readonly stderr: string };
-type Options = { readonly input?: string; readonly uid?: number; readonly gid?: number };
+type Options = { readonly input?: string; readonly uid?: number; readonly gid?: number; readonly more?: Readonly<Record<string, string>> };
 
-function start(args: readonly string[], { input = "", ...who }: Options = {}): { child: ChildProcess; ended: Promise<Ended> } {
-  const child = spawn(process.execPath, [bin, ...args], { env, stdio: ["pipe", "pipe", "pipe"], ...who });
+function start(args: readonly string[], { input = "", more = {}, ...who }: Options = {}): { child: ChildProcess; ended: Promise<Ended> } {
+  const child = spawn(process.execPath, [bin, ...args], { env: { ...env, ...more }, stdio: ["pipe", "pipe", "pipe"], ...who });
   child.stdin.end(input);
   let stdout = "";
   let stderr = "";
@@ -306,6 +306,12 @@ describe("brevet run", () => {
   test("is over before it could be bound: no harm", async () => {
     const ran = await Promise.all([1, 2, 3, 4].map(async () => await start(["run", "--agent", "researcher", "--", "true"]).ended));
     expect(ran.map(({ code }) => code)).toEqual([0, 0, 0, 0]);
+  });
+
+  test("is of this machine's broker, also where other commands ask another's", async () => {
+    const elsewhere = { BREVET_SERVER: "127.0.0.1:9" };
+    expect(await start(["task", "list"], { more: elsewhere }).ended).toMatchObject({ code: 1, stderr: expect.stringContaining("identity") });
+    expect(await start(["run", "--agent", "researcher", "--", "sleep", "0.1"], { more: elsewhere }).ended).toMatchObject({ code: 0 });
   });
 
   test("a command that can't be started, or may not be bound, leaves no live task", async () => {

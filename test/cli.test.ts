@@ -69,6 +69,13 @@ describe("the help of", () => {
     }
   });
 
+  test.each(["run", "sidecar", "svid x509", "svid jwt", "task claim", "doctor", "operator add"])("%s offers no broker on another machine, and says why not", (path) => {
+    expect(helpOf(commandOf(`brevet ${path}`))).not.toMatch(/^ +--(server|identity) /m);
+    const { code, stdout, stderr } = brevet(...path.split(" "), "--server", "broker.example.org:8641", "--identity", "alice/");
+    expect(stderr).toMatch(/--server is not for this command.*on the broker's own machine \[USAGE\]/);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+  });
+
   test("every command that answers prints table, json and yaml", () => {
     const silent = ["brevet broker", "brevet run", "brevet sidecar"]; // their output is a log, and the command's own
     for (const [command, path] of actions) {

@@ -17,7 +17,7 @@ import { asProcess, probe, sockets } from "./reach.ts";
 type Check = { readonly check: string; readonly result: "ok" | "warn" | "fail"; readonly found: string; readonly remedy: string };
 
 export function addDoctor(program: Command): void {
-  answering(program, "doctor", { summary: "Check sockets, kernel, pid namespace, hidepid, clock, disk and limits", example: "brevet doctor" })
+  answering(program, "doctor", { summary: "Check sockets, kernel, pid namespace, hidepid, clock, disk and limits", here: true, example: "brevet doctor" })
     .action(async (options: Common) => {
       const { loadConfig } = await import("../config.ts");
       const { dataDir } = loadConfig();

@@ -59,6 +59,7 @@ function addAdd(operator: Command): void {
     more: "Into a folder (--out): identity.pem with key and certificate, and bundle.pem; give it to the operator, who names it with --identity or keeps it as "
       + "brevet/identity in XDG_CONFIG_HOME. Into a key store (--p12): for browsers and the JVM; it is not renewed by itself. "
       + "operator: all but adding operators. orchestrator: opens, changes, ends and sees the tasks of its agents. service: feed and bundles. auditor: reads all.",
+    here: true,
     example: "brevet operator add alice --role operator --out alice/",
   })
     .argument("<operator>", "its name")

@@ -22,7 +22,8 @@ export type Common = {
   readonly trustFingerprint?: string;
 };
 
-export type Description = { readonly summary: string; readonly more?: string; readonly example: string };
+/** `here`: it asks for a process of the broker's own machine, or that machine's administrator; no broker elsewhere can be named. */
+export type Description = { readonly summary: string; readonly more?: string; readonly example: string; readonly here?: true };
 
 /** A command that holds others: `brevet task`. */
 export function group(parent: Command, name: string, about: Description): Command {
@@ -31,15 +32,22 @@ export function group(parent: Command, name: string, about: Description): Comman
 
 /** A command that does something, and where its broker is. */
 export function command(parent: Command, usage: string, about: Description): Command {
-  return described(parent.command(usage), about)
+  const made = described(parent.command(usage), about)
     .addOption(common("--socket <path>", "workload socket (default: SPIFFE_ENDPOINT_SOCKET, else the data directory's)"))
-    .addOption(common("--admin-socket <path>", "admin socket (default: the data directory's)"))
+    .addOption(common("--admin-socket <path>", "admin socket (default: the data directory's)"));
+  if (about.here) return made.addOption(new Option("--server <host:port>").hideHelp().argParser(refuseServer));
+  return made
     .addOption(common("--server <host:port>", "a broker on another machine, by mutual TLS (repeatable; default: BREVET_SERVER)").argParser(collect))
     .addOption(common("--identity <folder>", "who you are there (default: brevet/identity in XDG_CONFIG_HOME)"))
     .addOption(common("--cert <file>", "instead of --identity: certificates, PEM, with --key and --trust-bundle").hideHelp())
     .addOption(common("--key <file>", "the key of --cert, PEM").hideHelp())
     .addOption(common("--trust-bundle <file>", "CA certificates that the broker's own must lead to, PEM").hideHelp())
     .addOption(common("--trust-fingerprint <hex>", "the first time: what `brevet bundle show` prints on the broker's machine").hideHelp());
+}
+
+/** Known, so that whoever types it hears why, and not only that there is no such option. */
+function refuseServer(): never {
+  throw usageError("--server is not for this command: the kernel must vouch for who asks; run it on the broker's own machine");
 }
 
 /** The same, with an answer to print. */

@@ -9,7 +9,6 @@ import { connect as dial } from "node:net";
 import { BrevetError } from "../errors.ts";
 import type { BrokerOptions, Connection } from "../client/connect.ts";
 import { keepIdentity, networkOptions } from "./network.ts";
-import { usageError } from "./options.ts";
 import type { Common } from "./options.ts";
 
 export type Sockets = { readonly workload: string; readonly admin: string };
@@ -50,9 +49,6 @@ export async function probe(path: string): Promise<string> {
 
 /** What only a process of the broker's own machine can ask: its kernel vouches for it. */
 export async function asProcess<T>(where: Where, ask: (broker: Connection) => Promise<T>): Promise<T> {
-  if (where.server !== undefined) {
-    throw usageError("--server is not for this command: it asks for a process of the broker's own machine, for which the kernel vouches; run it there");
-  }
   return await talk({ address: await workloadAddress(where) }, ask);
 }
 
@@ -74,29 +70,28 @@ export async function asCaller<T>(where: Where, ask: (broker: Connection) => Pro
   return await talk(await callerOptions(where), ask);
 }
 
-/** Asks what only the admin socket answers. */
-export async function asAdministrator<T>(where: Where, ask: (broker: Connection) => Promise<T>): Promise<T> {
-  if (where.server !== undefined) throw usageError("--server is not for this command: who may come in from afar is said on the broker's own machine, by its administrator");
-  return await onAdminSocket(where, ask);
-}
-
 /** Asks as an administrator, or over the network in whatever role. */
 export async function asAdmin<T>(where: Where, ask: (broker: Connection) => Promise<T>): Promise<T> {
   const remote = await networkOptions(where);
-  return remote ? await talk(remote, ask) : await onAdminSocket(where, ask);
+  return remote ? await talk(remote, ask) : await asAdministrator(where, ask);
 }
 
-async function onAdminSocket<T>(where: Where, ask: (broker: Connection) => Promise<T>): Promise<T> {
+/** Asks what only the admin socket answers. */
+export async function asAdministrator<T>(where: Where, ask: (broker: Connection) => Promise<T>): Promise<T> {
   const { admin } = await sockets(where);
   const answer = await probe(admin);
   if (answer !== "open") throw unreachable([[admin, answer]]);
   return await talk({ address: `unix://${admin}` }, ask);
 }
 
-/** Asks as an administrator, or as an opener. */
+/** Asks as an administrator, or as an opener, or over the network. */
 export async function asOpener<T>(where: Where, ask: (broker: Connection) => Promise<T>): Promise<T> {
   const remote = await networkOptions(where);
-  if (remote) return await talk(remote, ask);
+  return remote ? await talk(remote, ask) : await asOpenerHere(where, ask);
+}
+
+/** The same of this machine's broker, whatever BREVET_SERVER says: what is opened so is claimed here. */
+export async function asOpenerHere<T>(where: Where, ask: (broker: Connection) => Promise<T>): Promise<T> {
   const { workload, admin } = await sockets(where);
   const adminAnswer = await probe(admin);
   if (adminAnswer === "open") return await talk({ address: `unix://${admin}` }, ask);

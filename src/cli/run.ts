@@ -22,7 +22,7 @@ import { command, duration, usageError } from "./options.ts";
 import type { Common } from "./options.ts";
 import { safe } from "./output.ts";
 import { endTree, signalOne } from "./process-tree.ts";
-import { asOpener, asProcess } from "./reach.ts";
+import { asOpenerHere, asProcess } from "./reach.ts";
 import { about, claimRemedy, taskRef } from "./target.ts";
 import { openFlags, openRequest, readTicket } from "./task.ts";
 import type { OpenFlags } from "./task.ts";
@@ -34,6 +34,7 @@ export function addRun(program: Command): void {
     summary: "Run a command under a task: it ends with the task, and the task with it",
     more: "The command gets SPIFFE_ENDPOINT_SOCKET (its task's own socket) and BREVET_TASK_ID. Ends with 0: the task is closed, else aborted. "
       + "The task ends: SIGTERM to all its processes, the grace period, SIGKILL. Exits with the command's code.",
+    here: true,
     example: "brevet run --agent researcher --context user=alice -- ./agent --verbose",
   })
     .option("--task <task>", "a task that is open already")
@@ -46,7 +47,7 @@ export function addRun(program: Command): void {
       if ((flags.task === undefined) === (flags.agent === undefined)) throw usageError("give --task or --agent");
       const ticket = flags.ticketFile === undefined ? "" : readTicket(flags.ticketFile);
       const open = flags.agent === undefined ? undefined : { ...flags, agent: flags.agent, scope: flags.scope ?? "tree" };
-      process.exitCode = await asProcess(flags, (caller) => asOpener(flags, (opener) => run({ argv, flags, open, ticket, caller, opener })));
+      process.exitCode = await asProcess(flags, (caller) => asOpenerHere(flags, (opener) => run({ argv, flags, open, ticket, caller, opener })));
     });
 }
 

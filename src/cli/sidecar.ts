@@ -44,6 +44,7 @@ export function addSidecar(program: Command): void {
       + "30 seconds, and is repeated until it succeeds.\n\n"
       + "Exit codes: 0 done, or stopped by a signal; 1 refused; 2 mistyped; 3 the task has ended, its files are gone; 4 the broker was not "
       + "reached in time (--once); 5 the hook failed (--once); 6 DIR or --ready cannot be used.",
+    here: true,
     example: "brevet sidecar --pid 4711 --dir /run/agent/brevet --audience crm"
   })
     .requiredOption("--dir <dir>", "folder to keep the files in; made if it is not there")

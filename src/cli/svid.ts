@@ -36,6 +36,7 @@ function addX509(svid: Command): void {
     summary: "Fetch the X.509-SVIDs of this process",
     more: "Into a folder: svid.pem, key.pem and bundle.pem of the first SVID, svid.1.pem … of the others, or svid.p12. Into a file: chain and key "
       + "together, or the key store. On a terminal the private key is left out.",
+    here: true,
     example: "brevet svid x509 --out /run/agent/svid/",
   })
     .addOption(new Option("--format <format>", "what to write").choices(["pem", "p12"]).default("pem"))
@@ -111,7 +112,7 @@ export function pem(label: string, der: Buffer): string {
 }
 
 function addJwt(svid: Command): void {
-  answering(svid, "jwt", { summary: "Fetch JWT-SVIDs of this process, one for each of its tasks", example: "brevet svid jwt --audience crm" })
+  answering(svid, "jwt", { summary: "Fetch JWT-SVIDs of this process, one for each of its tasks", here: true, example: "brevet svid jwt --audience crm" })
     .requiredOption("--audience <name>", "who is to accept it (repeatable)", collect)
     .option("--spiffe-id <id>", "only the one of this identity")
     .addOption(new Option("--timeout <duration>", "how long to wait").argParser(duration).default(40, "40s"))

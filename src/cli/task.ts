@@ -119,6 +119,7 @@ function addClaim(task: Command): void {
   answering(task, "claim", {
     summary: "Bind a task to the calling process (this command's parent)",
     more: "The process must match the agent's selectors. Its exit ends the task.",
+    here: true,
     example: "brevet task claim 0190c2a4-77aa-7c3e-9d5e-52f0a1b2c3d4",
   })
     .argument("<task>", "the task")
