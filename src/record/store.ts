@@ -72,6 +72,13 @@ function certainlyRolledBack(error: unknown): boolean {
   return code !== undefined && !code.startsWith("57P") && !code.startsWith("08") && !code.startsWith("XX") && code !== "40003";
 }
 
+/** The connection is of no more use: the line broke, or the server ended it and said so. Undefined: it can be used again. */
+function breakOf(error: unknown): Error | undefined {
+  if (error instanceof BrevetError) return undefined;
+  if (error instanceof pg.DatabaseError && error.severity !== "FATAL" && error.severity !== "PANIC") return undefined;
+  return error instanceof Error ? error : new Error("broken");
+}
+
 /** Database errors become BrevetErrors here; `sent` says whether the server may have acted. */
 function translate(error: unknown, sent: boolean): BrevetError {
   if (error instanceof BrevetError) return error;
@@ -127,7 +134,7 @@ export class Store {
         const result = await client.query({ ...statement, values: [...values] });
         return result.rows as Row[];
       } catch (error) {
-        if (!(error instanceof pg.DatabaseError)) broken = error instanceof Error ? error : new Error("broken");
+        broken = breakOf(error);
         if (attempt < 3 && error instanceof pg.DatabaseError && retryable.has(error.code ?? "")) continue;
         throw translate(error, true);
       } finally {
@@ -150,11 +157,9 @@ export class Store {
       await client.query("commit");
       return result;
     } catch (error) {
-      if (!(error instanceof pg.DatabaseError) && !(error instanceof BrevetError)) broken = error instanceof Error ? error : new Error("broken");
+      broken = breakOf(error);
       if (!committing && broken === undefined) {
-        await client.query("rollback").catch((e: unknown) => {
-          broken = e instanceof Error ? e : new Error("broken");
-        });
+        await client.query("rollback").catch((e: unknown) => (broken = breakOf(e) ?? new Error("not rolled back")));
       }
       throw translate(error, committing);
     } finally {
