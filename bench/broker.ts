@@ -33,6 +33,8 @@ agents:
     audiences: [crm]
     maxTaskTtl: 1h
     tasksPerInstance: 256
+`;
+const services = `
 services:
   - name: ${service}
     owner: bench@example.org
@@ -42,6 +44,8 @@ services:
 export type BrokerOptions = {
   /** Without the limits of each user: all load here is one user's. */
   readonly lifted?: boolean;
+  /** This user's processes are a service too, where they are bound to no task. */
+  readonly withService?: boolean;
   /** A database and keys of another broker, instead of its own. */
   readonly shares?: Broker;
 };
@@ -94,7 +98,7 @@ export class Broker {
     });
     try {
       await ready;
-      if (!options.shares) await broker.connection.catalog.apply({ files: [{ name: "bench.yaml", text: catalog }], dryRun: false });
+      if (!options.shares) await broker.connection.catalog.apply({ files: [{ name: "bench.yaml", text: options.withService ? catalog + services : catalog }], dryRun: false });
     } catch (error) {
       await broker.stop();
       throw error;

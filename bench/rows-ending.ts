@@ -3,11 +3,12 @@
 // many SVIDs alive, and while brokers are flooded. Times run from the moment at which the call that
 // ended the task was answered, on the clock that all processes share; below zero: it was known before.
 import type { Task__Output } from "../src/generated/brevet/v1/Task.ts";
+import { services } from "../src/proto.ts";
 import { Broker } from "./broker.ts";
 import { spread, shown } from "./figures.ts";
 import type { Figure, Row } from "./figures.ts";
 import { commitsPerSecond } from "./machine.ts";
-import { jwtMethod, jwtRequest, x509Method } from "./rows-calls.ts";
+import { jwtMethod, x509Method } from "./rows-calls.ts";
 import { Worker, Workers, now } from "./worker.ts";
 
 const listenerProcesses = 4;
@@ -109,8 +110,10 @@ async function whileFlooded(): Promise<Figure[]> {
   const samples: number[] = [];
   let fetched = 0;
   for (let i = 0; i < 20; i++) {
-    const { id } = await bound(first, worker);
-    const floods = brokers.map((broker) => worker.do("callUntilRefused", { socket: broker.workload, method: jwtMethod, request: jwtRequest, callers: 8 }));
+    const { id, spiffeId } = await bound(first, worker);
+    // of this task and no other
+    const request = services.workload.FetchJWTSVID.requestSerialize({ audience: ["crm"], spiffeId }).toString("base64");
+    const floods = brokers.map((broker) => worker.do("callUntilRefused", { socket: broker.workload, method: jwtMethod, request, callers: 8 }));
     await new Promise((resolve) => setTimeout(resolve, 400));
     const { called, answered } = await closedAt(first, id);
     samples.push(answered - called);

@@ -42,7 +42,7 @@ async function claimedTasks(broker: Broker, holder: Worker, count: number): Prom
 }
 
 async function cutConnections(): Promise<Figure[]> {
-  await using broker = await Broker.start({ lifted: true });
+  await using broker = await Broker.start({ lifted: true, withService: true });
   await using server = new Worker();
   const port = await server.do("serveMtls", { socket: broker.workload });
   const atServer: number[] = [];
