@@ -24,7 +24,7 @@ async function listedAt(broker: Broker, entries: number): Promise<number> {
 }
 
 async function residual(): Promise<Figure[]> {
-  await using broker = await Broker.start({ lifted: true });
+  await using broker = await Broker.start({ lifted: true, withService: true });
   await using listeners = new Workers(2);
   await using server = new Worker();
   await listeners.each("verifyMany", () => ({ socket: broker.workload, count: verifiersEach, oneOf: 1, maxStaleness: "10s" }));
