@@ -72,7 +72,6 @@ export class Housekeeping {
     // while nobody listens to the feed, this is all that an idle broker asks
     this.#every(databaseCheckMs, "database", async () => {
       await readClock(store);
-
     });
     this.#expire();
   }

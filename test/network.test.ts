@@ -108,6 +108,13 @@ describe("who comes in", () => {
     await stranger.end();
   });
 
+  test("handshakes that ended, well or badly, take no place from later ones of the same address; connections stay open", async () => {
+    const { key, cert } = await addOperator(world, { name: "amir", role: "auditor" });
+    const many = Array.from({ length: 8 }, () => Array.from({ length: 12 }));
+    for (const some of many) await Promise.all(some.map(() => handshake({}))); // no certificate
+    for (const some of many) expect(new Set(await Promise.all(some.map(() => handshake({ key, cert }))))).toEqual(new Set(["served TLSv1.3"]));
+  });
+
   test("and no session is resumed: each connection is judged by its own handshake", async () => {
     const identity = await addOperator(world, { name: "ticket", role: "auditor" });
     const [, port] = world.broker.grpc.split(":");

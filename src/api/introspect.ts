@@ -12,6 +12,7 @@ import type { JwtSvid } from "../identity/svid.ts";
 import type { Issuer } from "../issue/issue.ts";
 import type { Metrics } from "../telemetry.ts";
 import type { Judge } from "./judge.ts";
+import { Bucket } from "./limits.ts";
 
 export type IntrospectionParts = {
   readonly publicUrl: string | undefined;
@@ -97,7 +98,7 @@ class Callers {
     if (bearer === undefined) throw new BrevetError("VERIFY_MALFORMED", `Authorization: Bearer with a JWT-SVID of a registered service is needed, for the audience ${this.#o.audience}`);
     const digest = createHash("sha256").update(bearer).digest("base64");
     const caller = this.#known.get(digest) ?? this.#judge(bearer, digest);
-    caller.bucket.take();
+    if (!caller.bucket.take()) throw new BrevetError("RATE_LIMITED", `more than ${this.#o.mostPerSecond} questions a second by one service`);
     if (caller.svid.expiresAt.getTime() <= Date.now()) {
       this.#known.delete(digest);
       throw new BrevetError("VERIFY_EXPIRED", "the caller's own token has expired");
@@ -121,26 +122,5 @@ class Callers {
     let bucket = this.#buckets.get(service);
     if (!bucket) this.#buckets.set(service, (bucket = new Bucket(this.#o.mostPerSecond)));
     return bucket;
-  }
-}
-
-/** A second's worth may be saved up. */
-class Bucket {
-  readonly #rate: number;
-  #tokens: number;
-  #at = performance.now();
-
-  constructor(rate: number) {
-    this.#rate = rate;
-    this.#tokens = rate;
-  }
-
-  take(): void {
-    if (this.#rate === 0) return;
-    const now = performance.now();
-    this.#tokens = Math.min(this.#rate, this.#tokens + ((now - this.#at) / 1000) * this.#rate);
-    this.#at = now;
-    if (this.#tokens < 1) throw new BrevetError("RATE_LIMITED", `more than ${this.#rate} questions a second by one service`);
-    this.#tokens--;
   }
 }

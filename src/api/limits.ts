@@ -14,8 +14,30 @@ export type Limits = {
 /** Each kind of call has a share of its own: a proxy asks for every request that it passes on. */
 export type CallKind = "fetches" | "checks";
 
-/** What is left of a second's share, and when that was counted. */
-type Bucket = { tokens: number; at: number };
+/** What is left of a second's share. A second's worth may be saved up. */
+export class Bucket {
+  readonly #rate: number;
+  #tokens: number;
+  #at = performance.now();
+
+  /** 0: no limit. */
+  constructor(rate: number) {
+    this.#rate = rate;
+    this.#tokens = rate;
+  }
+
+  /** False: this one is too many. */
+  take(): boolean {
+    if (this.#rate === 0) return true;
+    const now = performance.now();
+    this.#tokens = Math.min(this.#rate, this.#tokens + ((now - this.#at) / 1000) * this.#rate);
+    this.#at = now;
+    if (this.#tokens < 1) return false;
+    this.#tokens--;
+    return true;
+  }
+}
+
 type Use = { connections: number; streams: number } & Record<CallKind, Bucket>;
 
 export class CallerLimits {
@@ -43,16 +65,11 @@ export class CallerLimits {
     if (--use.connections === 0 && use.streams === 0) this.#forgetLater(share, use);
   }
 
-  /** Counts one call against this second's share. A second's worth may be saved up. */
+  /** Counts one call against this second's share. */
   call(share: string, kind: CallKind): void {
+    if (this.#use(share)[kind].take()) return;
     const [rate, key] = this.#rate(kind);
-    if (rate === 0) return;
-    const bucket = this.#use(share)[kind];
-    const now = performance.now();
-    bucket.tokens = Math.min(rate, bucket.tokens + ((now - bucket.at) / 1000) * rate);
-    bucket.at = now;
-    if (bucket.tokens < 1) throw new BrevetError("RATE_LIMITED", `${share} makes more than ${rate} calls a second (${key})`);
-    bucket.tokens--;
+    throw new BrevetError("RATE_LIMITED", `${share} makes more than ${rate} calls a second (${key})`);
   }
 
   openStream(share: string): void {
@@ -79,8 +96,8 @@ export class CallerLimits {
   #use(share: string): Use {
     let use = this.#uses.get(share);
     if (!use) {
-      const full = (kind: CallKind): Bucket => ({ tokens: this.#rate(kind)[0], at: performance.now() });
-      this.#uses.set(share, (use = { connections: 0, streams: 0, fetches: full("fetches"), checks: full("checks") }));
+      const bucket = (kind: CallKind): Bucket => new Bucket(this.#rate(kind)[0]);
+      this.#uses.set(share, (use = { connections: 0, streams: 0, fetches: bucket("fetches"), checks: bucket("checks") }));
     }
     return use;
   }

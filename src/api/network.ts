@@ -37,12 +37,13 @@ export async function serveNetwork(
   address: { readonly host: string; readonly port: number }, o: NetworkOptions,
 ): Promise<{ readonly address: string; close(): Promise<void> }> {
   await o.own.start();
-  const handshakes = new Map<string, number>();
+  const handshakes = new Handshakes();
   const server = tls.createServer({ ...context(o), requestCert: true, rejectUnauthorized: true, handshakeTimeout: handshakeMs, ALPNProtocols: ["h2"] });
   server.maxConnections = o.maxConnections;
   const sockets = new Set<tls.TLSSocket>();
-  server.on("connection", (socket) => limitHandshakes(socket, handshakes));
+  server.on("connection", (socket) => handshakes.begun(socket));
   server.on("secureConnection", (socket) => {
+    handshakes.done(socket);
     sockets.add(socket);
     socket.once("close", () => sockets.delete(socket));
     void admit(socket, o);
@@ -83,26 +84,28 @@ function context({ own, trust, peers }: NetworkOptions): tls.SecureContextOption
 }
 
 /** One address that begins handshakes and does not end them takes no place from others. */
-function limitHandshakes(socket: Socket, handshakes: Map<string, number>): void {
-  const from = socket.remoteAddress ?? "";
-  const count = (handshakes.get(from) ?? 0) + 1;
-  if (count > mostHandshakes) {
-    socket.destroy();
-    return;
+class Handshakes {
+  /** By address, the ports of those under way. */
+  readonly #underWay = new Map<string, Set<number>>();
+
+  begun(socket: Socket): void {
+    const { remoteAddress: from = "", remotePort: port = 0 } = socket;
+    const ports = this.#underWay.get(from) ?? new Set();
+    if (ports.size >= mostHandshakes) return void socket.destroy();
+    this.#underWay.set(from, ports.add(port));
+    socket.once("close", () => this.#over(from, port));
   }
-  handshakes.set(from, count);
-  let isOver = false;
-  const over = (): void => {
-    if (isOver) return;
-    isOver = true;
-    clearTimeout(timer);
-    const left = (handshakes.get(from) ?? 1) - 1;
-    if (left === 0) handshakes.delete(from);
-    else handshakes.set(from, left);
-  };
-  const timer = setTimeout(over, handshakeMs);
-  timer.unref();
-  socket.once("close", over);
+
+  /** Its TLS stands: `socket` has the same other end. */
+  done({ remoteAddress = "", remotePort = 0 }: Socket): void {
+    this.#over(remoteAddress, remotePort);
+  }
+
+  #over(from: string, port: number): void {
+    const ports = this.#underWay.get(from);
+    ports?.delete(port);
+    if (ports?.size === 0) this.#underWay.delete(from);
+  }
 }
 
 async function admit(socket: tls.TLSSocket, { api, peers, onRefused }: NetworkOptions): Promise<void> {

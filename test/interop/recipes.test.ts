@@ -15,7 +15,8 @@ import pg from "pg";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { WorkloadSource } from "../../src/index.ts";
 import { pem } from "../../src/identity/pem.ts";
-import { Recipe, freePort } from "./recipes.ts";
+import { freePort } from "../support/port.ts";
+import { Recipe } from "./recipes.ts";
 import { World, trustDomain, until } from "./world.ts";
 import type { Task } from "./world.ts";
 

@@ -7,11 +7,10 @@ import { execFile, spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import net from "node:net";
-import type { AddressInfo } from "node:net";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { inject } from "vitest";
+import { freePort } from "../support/port.ts";
 import type { World } from "./world.ts";
 
 const text = readFileSync(new URL("../../docs/recipes.md", import.meta.url), "utf8");
@@ -22,15 +21,6 @@ function filesOf(section: string): Map<string, string> {
   const after = text.slice(text.indexOf(`\n## ${section}\n`) + 1);
   const body = after.slice(0, after.indexOf("\n## ", 3) < 0 ? undefined : after.indexOf("\n## ", 3));
   return new Map([...body.matchAll(/^```\w+\n((?:#|\/\/|--) ([\w.-]+)\n.*?)^```$/gms)].map(([, block = "", name = ""]) => [name, block]));
-}
-
-export async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
 }
 
 export class Recipe {
