@@ -3,7 +3,7 @@
 // is on record as fetched by it; its end ends nothing, the agent's ends the task, and then the files are gone
 // before the hook runs. Nobody else becomes a sidecar: not by user, PID, task ID or by living beside the agent.
 // The folder, the hook and the exit codes by themselves are sidecar-verifier.test.ts's.
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, chmodSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, chmodSync, utimesSync, writeFileSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -109,14 +109,15 @@ describe("for an agent's process", { timeout: 90_000 }, () => {
     const folder = newFolder();
     const args = ["--task", id, "--pid", String(agent.pid)];
     const first = await Sidecar.start(world, folder, args, as);
-    await world.until("the files", () => svidIn(first) !== undefined);
+    const readyFile = join(folder, ".ready");
+    await world.until("the first to be ready", () => existsSync(readyFile));
     first.child.kill("SIGKILL");
     await first.exit();
     expect((await world.get(id)).state).toBe("active");
     expect(first.files.has("svid_key.pem")).toBe(true);
-    rmSync(join(folder, ".ready")); // left by the killed one
+    utimesSync(readyFile, 1, 1); // left by the killed one; the second makes its own
     const second = await Sidecar.start(world, folder, args, as);
-    await world.until("its files", () => existsSync(join(folder, ".ready")));
+    await world.until("the second to be ready", () => (statSync(readyFile, { throwIfNoEntry: false })?.mtimeMs ?? 0) > 1000);
     await agent.exit();
     expect(await second.exit()).toBe(3);
     expect(second.files.size).toBe(0);
