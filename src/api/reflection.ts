@@ -31,8 +31,42 @@ type Index = {
   readonly fileEncodings: Map<File, Uint8Array>;
 };
 
-/** `served`: names of the services on this socket; no other is spoken of. */
+type Method = Parameters<Server["addService"]>[0][string];
+type Handler = (stream: unknown) => void;
+
+/** `served`: names of the services on this socket; no other is spoken of. Nothing is decoded before somebody asks. */
 export function addReflection(server: Server, served: readonly string[]): void {
+  let made: ReflectionService | undefined;
+  for (const version of ["v1", "v1Alpha"] as const) {
+    let added: readonly [Method, Handler] | undefined;
+    const the = (): readonly [Method, Handler] => (added ??= methodOf((made ??= madeReflection(served))[version]));
+    const definition: Method = {
+      path: `/grpc.reflection.${version.toLowerCase()}.ServerReflection/ServerReflectionInfo`,
+      requestStream: true,
+      responseStream: true,
+      requestSerialize: (message: unknown) => the()[0].requestSerialize(message),
+      requestDeserialize: (bytes) => the()[0].requestDeserialize(bytes),
+      responseSerialize: (message: unknown) => the()[0].responseSerialize(message),
+      responseDeserialize: (bytes) => the()[0].responseDeserialize(bytes),
+    };
+    server.addService({ ServerReflectionInfo: definition }, { ServerReflectionInfo: ((stream: unknown) => the()[1](stream)) as never });
+  }
+}
+
+/** What the library would add to a server. */
+function methodOf(version: Pick<ReflectionService, "addToServer">): readonly [Method, Handler] {
+  let added: readonly [Method, Handler] | undefined;
+  version.addToServer({
+    addService: (definition, implementation) => {
+      const [method, handler] = [definition.ServerReflectionInfo, implementation.ServerReflectionInfo];
+      if (method && handler) added = [method, handler as unknown as Handler];
+    },
+  } as Server);
+  if (!added) throw new TypeError("@grpc/reflection adds no ServerReflectionInfo");
+  return added;
+}
+
+function madeReflection(served: readonly string[]): ReflectionService {
   const reflection = new ReflectionService(packageDefinition);
   for (const index of Object.values(reflection) as unknown as readonly Index[]) {
     withoutDots(index.services);
@@ -44,7 +78,7 @@ export function addReflection(server: Server, served: readonly string[]): void {
       index.fileEncodings.set(file, (file.constructor as FileType).encode(file).finish());
     }
   }
-  reflection.addToServer(server);
+  return reflection;
 }
 
 function withoutDots(named: Record<string, unknown>): void {
