@@ -2,7 +2,7 @@
 // process still lives, who holds a file.
 // Always true: this file alone calls into libc; each call is synchronous and never blocks;
 // every file descriptor it hands out is close-on-exec and belongs to the caller.
-// unix(7) SO_PEERCRED, SO_PEERPIDFD (Linux 6.5); pidfd_open(2) (Linux 5.3); flock(2); prctl(2).
+// unix(7) SO_PEERCRED, SO_PEERPIDFD (Linux 6.5); pidfd_open(2) (Linux 5.3); flock(2); prctl(2); waitpid(2).
 // What is read from /proc is src/attest/proc.ts's business.
 import type { Socket } from "node:net";
 import { constants } from "node:os";
@@ -17,6 +17,7 @@ const epollCloexec = 0o2000000;
 const epollCtlAdd = 1;
 const epollCtlDel = 2;
 const lockExclusiveNow = 2 | 4; // LOCK_EX | LOCK_NB
+const dontWait = 1; // WNOHANG
 const prSetDumpable = 4;
 const prSetChildSubreaper = 36;
 /** System call numbers: the same on every architecture since 5.1, and older C libraries have no wrapper. */
@@ -31,6 +32,7 @@ type Libc = {
   epollCtl: (epoll: number, operation: number, fd: number, event: Buffer) => number;
   epollWait: (epoll: number, events: Buffer, max: number, timeoutMs: number) => number;
   flock: (fd: number, operation: number) => number;
+  waitpid: (pid: number, status: null, options: number) => number;
   prctl: (option: number, value: number, c: number, d: number, e: number) => number;
   close: (fd: number) => number;
 };
@@ -54,6 +56,7 @@ function loadLibc(): Libc {
     epollCtl: self.func("int epoll_ctl(int epoll, int operation, int fd, void *event)"),
     epollWait: self.func("int epoll_wait(int epoll, void *events, int max, int timeout)"),
     flock: self.func("int flock(int fd, int operation)"),
+    waitpid: self.func("int waitpid(int pid, void *status, int options)"),
     prctl: self.func("int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)"),
     close: self.func("int close(int fd)"),
   };
@@ -147,6 +150,11 @@ export function closeFd(fd: number): void {
 /** Orphaned descendants become children of this process instead of PID 1's. */
 export function setChildSubreaper(): void {
   if (libc().prctl(prSetChildSubreaper, 1, 0, 0, 0) !== 0) throw failed("PR_SET_CHILD_SUBREAPER", lastError());
+}
+
+/** Takes a dead child off the table of processes. Never one that Node started: Node waits for that itself. */
+export function collectChild(pid: number): void {
+  libc().waitpid(pid, null, dontWait);
 }
 
 /** No core dump of this process, and no other process of its user reads its memory. */

@@ -309,7 +309,7 @@ describe("brevet run", () => {
   });
 
   test("is of this machine's broker, also where other commands ask another's", async () => {
-    const elsewhere = { BREVET_SERVER: "127.0.0.1:9" };
+    const elsewhere = { BREVET_SERVER: "127.0.0.1:9", XDG_CONFIG_HOME: folder };
     expect(await start(["task", "list"], { more: elsewhere }).ended).toMatchObject({ code: 1, stderr: expect.stringContaining("identity") });
     expect(await start(["run", "--agent", "researcher", "--", "sleep", "0.1"], { more: elsewhere }).ended).toMatchObject({ code: 0 });
   });
@@ -341,7 +341,24 @@ describe("brevet run", () => {
     const { code, stderr } = await running.ended;
     expect(stderr).toMatch(/aborted.*ending the command/);
     expect(code).toBe(143);
-    for (const gone of all) expect(existsSync(`/proc/${gone}`) && !/^State:\s+Z/m.test(readFileSync(`/proc/${gone}/status`, "utf8")), String(gone)).toBe(false);
+    for (const gone of all) expect(existsSync(`/proc/${gone}`), `${gone}, not even a zombie`).toBe(false);
+  });
+
+  test("collects the orphans that die under it", async () => {
+    const text = `(setsid sh -c "exec sleep 0.1" & echo $! > ${at("orphan")}); while [ -e /proc/$(cat ${at("orphan")}) ]; do sleep 0.1; done`;
+    expect((await script(text)).code).toBe(0);
+  });
+
+  test("claims with scope tree where the opener named none, and never against the opener", async () => {
+    const [left, narrow] = [await open(), await open({ scope: "process" })];
+    const inTask = ["--", "sh", "-c", "$BREVET svid jwt --audience crm > /dev/null"];
+    expect(await start(["run", "--task", left.id, ...inTask]).ended).toMatchObject({ code: 0, stderr: "" });
+    expect(await show(left.id)).toMatchObject({ state: "closed", scope: "tree" });
+    const insists = await start(["run", "--task", narrow.id, "--scope", "tree", ...inTask]).ended;
+    expect(insists).toMatchObject({ code: 1, stderr: expect.stringContaining("[WRONG_STATE]") as string });
+    expect(await show(narrow.id)).toMatchObject({ state: "ready", scope: "process" });
+    expect((await start(["run", "--task", narrow.id, "--", "true"]).ended).code).toBe(0);
+    expect(await show(narrow.id)).toMatchObject({ state: "closed", scope: "process" });
   });
 
   test("forwards signals, and exits with the command's code", async () => {

@@ -14,6 +14,7 @@ import type { AgentHandlers } from "../generated/brevet/v1/Agent.ts";
 import type { ClaimRequest__Output } from "../generated/brevet/v1/ClaimRequest.ts";
 import type { FinishRequest__Output } from "../generated/brevet/v1/FinishRequest.ts";
 import type { StatusRequest__Output } from "../generated/brevet/v1/StatusRequest.ts";
+import { scopes } from "../identity/task.ts";
 import { getTasks } from "../record/tasks.ts";
 import type { TaskRow } from "../record/tasks.ts";
 import type { Store } from "../record/store.ts";
@@ -47,6 +48,8 @@ export function agentHandlers(server: ApiServer, p: AgentParts): AgentHandlers {
       if (request.auto && !request.sidecar) fields.wrong("auto", "is for sidecars: an agent that fetches gets an `auto` task by itself");
       const ticket = fields.text("ticket", request.ticket, 256);
       if (request.pid < 0) fields.wrong("pid", "must be a process ID, or 0 for the caller");
+      const scope = fields.oneOf("scope", request.scope, scopes, null);
+      if (request.auto && scope !== null) fields.wrong("scope", "goes without auto");
       fields.check();
       const task = request.auto ? undefined : await p.access.anyTask(reference);
       const speaksFor = async (process: Caller): Promise<boolean> => {
@@ -59,7 +62,7 @@ export function agentHandlers(server: ApiServer, p: AgentParts): AgentHandlers {
       const sidecar = request.sidecar ? caller : null;
       try {
         const { bound, row } = task
-          ? await p.claims.claim(task, ticket, process, actorOf(call), call, sidecar)
+          ? await p.claims.claim(task, ticket, process, actorOf(call), call, sidecar, scope)
           : await p.claims.claimAny(process, actorOf(call), call, caller);
         if (request.supervised && process !== caller) bound.supervisor = { pid: caller.pid, startTime: caller.startTime };
         p.onClaimed(row);

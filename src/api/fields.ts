@@ -59,7 +59,7 @@ export class Fields {
     return fromTimestamp(value) ?? null;
   }
 
-  oneOf<T extends string>(field: string, value: string, allowed: readonly T[], fallback: T): T {
+  oneOf<T extends string, F = T>(field: string, value: string, allowed: readonly T[], fallback: F): T | F {
     if (value === "") return fallback;
     const found = allowed.find((candidate) => candidate === value);
     if (found === undefined) this.wrong(field, `must be one of ${allowed.join(", ")}`);

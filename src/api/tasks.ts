@@ -134,7 +134,7 @@ async function open(p: TaskParts, request: OpenTaskRequest__Output, call: Call):
     onBehalfOf: fields.text("on_behalf_of", request.onBehalfOf, 256),
     refs: fields.map("refs", request.refs, { keys: 16, key: 64, value: 256 }),
     bind: fields.oneOf("bind", request.bind, binds, "claim"),
-    scope: fields.oneOf("scope", request.scope, scopes, "process"),
+    scope: fields.oneOf("scope", request.scope, scopes, null),
     idempotencyKey: fields.text("idempotency_key", request.idempotencyKey, 128) || null,
     openedBy: actorOf(call),
   };

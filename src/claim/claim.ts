@@ -12,6 +12,7 @@ import { bootId } from "../attest/proc.ts";
 import type { LiveCatalog } from "../authorize/catalog.ts";
 import { BrevetError, notFound } from "../errors.ts";
 import type { Facts } from "../identity/selectors.ts";
+import type { Scope } from "../identity/task.ts";
 import { autoTasks, boundTasks, claimTask, getTask } from "../record/tasks.ts";
 import type { ClaimOutcome, SidecarRef, TaskRow } from "../record/tasks.ts";
 import type { Store } from "../record/store.ts";
@@ -74,14 +75,18 @@ export class Claims {
    * Binds the process to the task, whose row was read for this call. The same process again: answered alike.
    * A process that the agent's selectors don't match is told what one is told for a task that is not there.
    * `sidecar`: who claims and will fetch for it; where the scope is `cgroup` it may be the process itself, and then
-   * it claims for the unit, container or pod that it lives in.
+   * it claims for the unit, container or pod that it lives in. `scope`: what it shall be bound to, where the opener left that open.
    */
-  async claim(row: TaskRow, ticket: string, process: Caller, by: string, call: Waiting, sidecar: Caller | null = null): Promise<Claimed> {
+  async claim(opened: TaskRow, ticket: string, process: Caller, by: string, call: Waiting, sidecar: Caller | null = null, scope: Scope | null = null): Promise<Claimed> {
     const { catalog } = this.#o;
+    const row = { ...opened, scope: scope ?? opened.scope };
     const may = sidecar !== null && catalog.maySpeakFor(row.agent, await this.facts(sidecar, call));
     const facts = await this.facts(process, call);
     if (!catalog.isAgent(row.agent, facts) && !(may && sidecar === process)) throw notFound("task", "task");
     if (sidecar && !may) throw notSidecar(row.agent);
+    if (row.scope !== opened.scope && !(opened.scopeLeft && opened.state === "ready")) {
+      throw new BrevetError("WRONG_STATE", `scope: the task has scope ${opened.scope}, not ${row.scope}`, { metadata: { scope: opened.scope } });
+    }
     if (sidecar === process && row.scope !== "cgroup") {
       throw new BrevetError("WRONG_STATE", `pid: a sidecar is never the agent: name the agent's process, or open the task with scope cgroup (this one has ${row.scope})`);
     }
@@ -239,7 +244,7 @@ export class Claims {
     const cgroup = row.scope === "cgroup" ? unitOf(process.cgroups()) : null;
     if (cgroup === undefined) throw new BrevetError("DENIED_UNATTESTED", `scope cgroup: pid ${process.pid} is in no systemd unit, container or pod (cgroup v2) that this broker can see`);
     const outcome = await claimTask(store, {
-      task: row.id, ticketHash, attempt: randomUUID(), by, facts, sidecar: sidecar && sidecarOf(sidecar),
+      task: row.id, scope: row.scope, ticketHash, attempt: randomUUID(), by, facts, sidecar: sidecar && sidecarOf(sidecar),
       mostTasks: catalog.agent(row.agent)?.definition.tasksPerInstance ?? 1,
       instance: {
         id: randomUUID(), bootId: process.bootId, pid: process.pid, startTime: process.startTime,

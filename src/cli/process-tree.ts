@@ -1,6 +1,6 @@
 // Which processes descend from this one, and how do they all end?
 // A command's whole tree is found in /proc, also those that lost their parent (this process is their
-// subreaper). After endTree() nothing of it is left but zombies that nobody collects.
+// subreaper). After endTree() nothing of it lives, and collectOrphans() leaves no zombie of it behind.
 // proc(5): the parent's PID stands after the last parenthesis of /proc/PID/stat.
 // When a tree must end is run.ts's business.
 import { readFileSync, readdirSync } from "node:fs";
@@ -10,6 +10,11 @@ const askEveryMs = 20;
 
 /** PIDs of the living descendants of `root`, itself left out. */
 export function descendants(root: number): number[] {
+  return familyOf(root).living;
+}
+
+/** Descendants that live, and children that are dead and wait to be collected. */
+function familyOf(root: number): { readonly living: number[]; readonly dead: number[] } {
   const children = new Map<number, number[]>();
   const living = new Set<number>();
   for (const name of readdirSync("/proc")) {
@@ -23,7 +28,7 @@ export function descendants(root: number): number[] {
   }
   const tree = [...(children.get(root) ?? [])];
   for (const pid of tree) tree.push(...(children.get(pid) ?? [])); // grows while it is walked
-  return tree.filter((pid) => living.has(pid));
+  return { living: tree.filter((pid) => living.has(pid)), dead: (children.get(root) ?? []).filter((pid) => !living.has(pid)) };
 }
 
 function statOf(pid: number): { readonly state: string; readonly parent: number } | undefined {
@@ -34,6 +39,11 @@ function statOf(pid: number): { readonly state: string; readonly parent: number 
   } catch {
     return undefined; // gone meanwhile, or hidden: another user's
   }
+}
+
+/** What came to this process as an orphan and died: whoever adopts must collect. `own`: the child that Node waits for. */
+export function collectOrphans(own: number, collect: (pid: number) => void): void {
+  for (const pid of familyOf(process.pid).dead) if (pid !== own) collect(pid);
 }
 
 /** SIGTERM to all, time to leave, then SIGKILL until none is left: what is born meanwhile dies too. */

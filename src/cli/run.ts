@@ -14,6 +14,7 @@ import type { Command } from "commander";
 import type { Connection } from "../client/connect.ts";
 import { BrevetError, asBrevetError } from "../errors.ts";
 import type { ErrorCode } from "../errors.ts";
+import type { ClaimResponse__Output } from "../generated/brevet/v1/ClaimResponse.ts";
 import type { Task__Output } from "../generated/brevet/v1/Task.ts";
 import { terminalStates } from "../identity/task.ts";
 import type { TaskState } from "../identity/task.ts";
@@ -21,7 +22,7 @@ import { failureText } from "./failure.ts";
 import { command, duration, usageError } from "./options.ts";
 import type { Common } from "./options.ts";
 import { safe } from "./output.ts";
-import { endTree, signalOne } from "./process-tree.ts";
+import { collectOrphans, endTree, signalOne } from "./process-tree.ts";
 import { asOpenerHere, asProcess } from "./reach.ts";
 import { about, claimRemedy, taskRef } from "./target.ts";
 import { openFlags, openRequest, readTicket } from "./task.ts";
@@ -64,7 +65,7 @@ type Run = {
 type Target = Pick<Task__Output, "id" | "ticket" | "endpoint">;
 
 async function run(options: Run): Promise<number> {
-  const [{ setChildSubreaper }, { taskEnd }] = await Promise.all([import("../kernel.ts"), import("./run-watch.ts")]);
+  const [{ collectChild, setChildSubreaper }, { taskEnd }] = await Promise.all([import("../kernel.ts"), import("./run-watch.ts")]);
   setChildSubreaper();
   using signals = new Signals();
   const task = await findOrOpen(options);
@@ -74,7 +75,7 @@ async function run(options: Run): Promise<number> {
   if (child.pid === undefined) return await notStarted(options, task, await ended);
   signals.goTo(child);
   const refusal = await bind(options, task, endpoint, child.pid).catch((error: unknown) => asBrevetError(error));
-  if (refusal === undefined) return await together(options, { task, child, ended, taskEnd });
+  if (refusal === undefined) return await together(options, { task, child, ended, taskEnd, collect: () => collectOrphans(child.pid ?? 0, collectChild) });
   // A command may be over before it could be stopped: then it needed no task, and says itself how it went.
   await setImmediate(); // its exit is heard of no later than the refusal
   const over = processGone.has(refusal.code) && (child.exitCode !== null || child.signalCode !== null);
@@ -103,10 +104,11 @@ type Bound = {
   readonly child: ChildProcess;
   readonly ended: Promise<Exit>;
   readonly taskEnd: typeof import("./run-watch.ts").taskEnd;
+  readonly collect: () => void;
 };
 
 /** The task ends, or the command does: the other follows, and then all that the command left behind. */
-async function together(options: Run, { task, child, ended, taskEnd }: Bound): Promise<number> {
+async function together(options: Run, { task, child, ended, taskEnd, collect }: Bound): Promise<number> {
   const watching = new AbortController();
   const graceMs = options.flags.grace * 1000;
   const claim = { task: task.id, ticket: options.ticket || task.ticket, pid: child.pid ?? 0, supervised: true };
@@ -115,11 +117,14 @@ async function together(options: Run, { task, child, ended, taskEnd }: Bound): P
     process.stderr.write(`brevet: task ${task.id} ${safe(why)}: ending the command\n`);
     await endTree(process.pid, graceMs);
   });
+  process.on("SIGCHLD", collect);
   const exit = await ended;
   const told = end(options, task.id, exit);
   watching.abort();
   await Promise.all([told, taskEnded]);
   await endTree(process.pid, graceMs);
+  process.off("SIGCHLD", collect);
+  collect();
   return codeOf(exit);
 }
 
@@ -137,9 +142,6 @@ async function findOrOpen({ flags, open, opener }: Run): Promise<Target> {
   try {
     const found = await opener.tasks.get({ task: ref });
     if (terminalStates.has(found.state as TaskState)) throw new BrevetError("WRONG_STATE", `task: ${found.id} is ${found.state}`);
-    if (flags.scope !== undefined && found.scope !== flags.scope) {
-      throw new BrevetError("WRONG_STATE", `scope: task ${found.id} was opened with scope ${found.scope}, not ${flags.scope}`);
-    }
     return found;
   } catch (error) {
     const id = /[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.exec(ref)?.[0];
@@ -173,7 +175,13 @@ function exitOf(child: ChildProcess): Promise<Exit> {
 
 async function bind(options: Run, task: Target, endpoint: string, pid: number): Promise<undefined> {
   const request = { task: task.id, ticket: options.ticket || task.ticket, pid, supervised: true };
-  const claimed = await about("task", task.id, options.caller.agent.claim(request), claimRemedy(pid));
+  const claim = async (scope: string): Promise<ClaimResponse__Output> =>
+    await about("task", task.id, options.caller.agent.claim({ ...request, scope }), claimRemedy(pid));
+  const { scope } = options.flags;
+  const claimed = await claim(scope ?? "tree").catch(async (error: unknown) => {
+    if (scope !== undefined || asBrevetError(error).metadata["scope"] === undefined) throw error;
+    return await claim(""); // its opener chose another, and nobody here insists
+  });
   if (claimed.endpoint !== endpoint) {
     throw new BrevetError("CONFIG_INVALID", `endpoint: the broker has ${claimed.endpoint}, the command was given ${endpoint}`, {
       metadata: { try: "set BREVET_DATA_DIR to the broker's data directory" },

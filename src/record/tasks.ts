@@ -20,6 +20,8 @@ export type TaskRow = {
   readonly refs: Readonly<Record<string, string>>;
   readonly bind: Bind;
   readonly scope: Scope;
+  /** The opener named none: its claim may. */
+  readonly scopeLeft: boolean;
   readonly onExit: "abort" | "close";
   readonly openedAt: Date;
   readonly openedBy: string;
@@ -56,7 +58,7 @@ export type SidecarRef = {
   readonly uid: number; readonly gid: number; readonly path: string;
 };
 
-const columns = `t.id, t.agent, t.owner, t.epoch, t.context, t.context_digest, t.purpose, t.on_behalf_of, t.refs, t.bind, t.scope,
+const columns = `t.id, t.agent, t.owner, t.epoch, t.context, t.context_digest, t.purpose, t.on_behalf_of, t.refs, t.bind, t.scope, t.scope_left,
   t.on_exit, t.opened_at, t.opened_by, t.expires_at, t.claimed_at, t.ended_by, t.end_reason,
   case when t.state in ('ready', 'active') and t.expires_at <= clock_timestamp() then 'expired' else t.state end as state,
   case when t.state in ('ready', 'active') and t.expires_at <= clock_timestamp() then t.expires_at else t.ended_at end as ended_at,
@@ -83,6 +85,7 @@ export function toTask({ task }: Row): TaskRow {
     refs: row["refs"] as Record<string, string>,
     bind: row["bind"] as Bind,
     scope: row["scope"] as Scope,
+    scopeLeft: row["scope_left"] as boolean,
     onExit: row["on_exit"] as "abort" | "close",
     openedAt: toDate(row["opened_at"]),
     openedBy: row["opened_by"] as string,
@@ -124,7 +127,8 @@ export type NewTask = {
   readonly onBehalfOf: string;
   readonly refs: Readonly<Record<string, string>>;
   readonly bind: Bind;
-  readonly scope: Scope;
+  /** null: left to the claim. */
+  readonly scope: Scope | null;
   readonly idempotencyKey: string | null;
   readonly openedBy: string;
   readonly ticketHash: Buffer | null;
@@ -190,7 +194,7 @@ function newRow(row: Row, task: NewTask): TaskRow {
   const { id, agent, context, purpose, onBehalfOf, refs, bind, scope, openedBy } = task;
   return {
     id, agent, owner: row["owner"] as string, state: "ready", epoch: 1, context, contextDigest: contextDigest(context), purpose, onBehalfOf, refs,
-    bind, scope, onExit: row["on_exit"] as "abort" | "close", openedAt: row["opened_at"] as Date, openedBy, expiresAt: row["expires_at"] as Date,
+    bind, scope: scope ?? "process", scopeLeft: scope === null, onExit: row["on_exit"] as "abort" | "close", openedAt: row["opened_at"] as Date, openedBy, expiresAt: row["expires_at"] as Date,
     claimedAt: null, endedAt: null, endedBy: "", endReason: "", instance: null, sidecars: [],
   };
 }
@@ -338,12 +342,14 @@ export type Claim = {
   readonly by: string;
   /** Who claims for it and will fetch for it. */
   readonly sidecar?: SidecarRef | null;
+  /** What it shall be bound to, where that is left to the claim. */
+  readonly scope?: Scope | null;
 };
 
 const claimStatement: Statement = {
   name: "claim_task",
   text: `select c.verdict, c.state, c.instance_id, ${taskColumn}
-    from claim_task($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) c,
+    from claim_task($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) c,
     lateral (select (c.task).*) t, lateral (select (c.instance).*) i`,
 };
 
@@ -353,7 +359,7 @@ export async function claimTask(store: Store, claim: Claim): Promise<ClaimOutcom
   const [row] = await store.query(claimStatement, [
     claim.task, claim.ticketHash, i.id, i.bootId, i.pid, i.startTime, i.exeDev, i.exeIno, i.uid, i.gid,
     JSON.stringify(claim.facts), claim.mostTasks, claim.attempt, claim.by,
-    i.cgroup?.path ?? null, i.cgroup?.id ?? null, claim.sidecar ? JSON.stringify(claim.sidecar) : null,
+    i.cgroup?.path ?? null, i.cgroup?.id ?? null, claim.sidecar ? JSON.stringify(claim.sidecar) : null, claim.scope ?? null,
   ]);
   const verdict = (row?.["verdict"] ?? "gone") as ClaimOutcome["verdict"];
   const instance = (row?.["instance_id"] as string | null | undefined) ?? i.id;

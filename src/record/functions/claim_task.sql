@@ -2,11 +2,13 @@
 -- An instance is a process, or with p_cgroup_id all of one cgroup. p_sidecar: the process that claims for it
 -- and may fetch for it; a repeat by another one adds it, and the newest four are kept.
 -- verdict: claimed | repeated (same instance) | gone | ended | taken | ticket | too_many
+-- p_scope: what it is bound to, where the opener left that to the claim.
 -- `task` and `instance` are the rows as they are now, if the task is this instance's.
 create function claim_task(
   p_task uuid, p_ticket_hash bytea, p_instance uuid, p_boot text, p_pid integer, p_start text, p_dev text, p_ino text,
   p_uid bigint, p_gid bigint, p_facts jsonb, p_most integer, p_attempt uuid, p_by text,
-  p_cgroup text default null, p_cgroup_id text default null, p_sidecar jsonb default null
+  p_cgroup text default null, p_cgroup_id text default null, p_sidecar jsonb default null,
+  p_scope text default null
 ) returns table (verdict text, state text, instance_id uuid, task tasks, instance instances) language plpgsql volatile as $$
 #variable_conflict use_column
 declare
@@ -55,9 +57,10 @@ begin
   insert into attestations (attempt, at, outcome, pid, uid, gid, facts, task, instance, via)
     values (p_attempt, stamp, 'granted', p_pid, p_uid, p_gid, p_facts, p_task, i.id, p_sidecar);
   update tasks x set state = 'active', instance = i.id, claimed_at = stamp, ticket_hash = null, ticket_expires_at = null,
-    sidecars = sidecars_after where x.id = p_task returning x.* into t;
+    sidecars = sidecars_after, scope = case when t.scope_left then coalesce(p_scope, t.scope) else t.scope end
+    where x.id = p_task returning x.* into t;
   perform log_entry(stamp, 'task.claimed', p_task, t.agent, p_by,
-    jsonb_build_object('instance', i.id, 'pid', p_pid, 'uid', p_uid, 'facts', p_facts)
+    jsonb_build_object('instance', i.id, 'scope', t.scope, 'pid', p_pid, 'uid', p_uid, 'facts', p_facts)
     || case when p_cgroup is null then '{}' else jsonb_build_object('cgroup', p_cgroup) end
     || case when p_sidecar is null then '{}' else jsonb_build_object('via', p_sidecar) end);
   perform pg_notify('brevet', 'claim ' || i.pid);

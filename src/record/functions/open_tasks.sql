@@ -21,9 +21,9 @@ begin
     left join agents a on a.name = r.agent
     left join tasks before on before.agent = r.agent and before.idempotency_key = r.key
   ), opened as (
-    insert into tasks (id, agent, owner, state, context, context_digest, purpose, on_behalf_of, refs, bind, scope,
+    insert into tasks (id, agent, owner, state, context, context_digest, purpose, on_behalf_of, refs, bind, scope, scope_left,
       idempotency_key, x509_ttl, jwt_ttl, on_exit, opened_at, opened_by, expires_at, ticket_hash, ticket_expires_at)
-    select j.id, j.agent, j.owner, 'ready', j.context, j.digest, j.purpose, j.behalf, j.refs, j.bind, j.scope,
+    select j.id, j.agent, j.owner, 'ready', j.context, j.digest, j.purpose, j.behalf, j.refs, j.bind, coalesce(j.scope, 'process'), j.scope is null,
       j.key, (j.definition ->> 'x509Ttl')::int, (j.definition ->> 'jwtTtl')::int, j.definition ->> 'onExit', stamp, j.by,
       stamp + make_interval(secs => j.ttl), decode(j.ticket, 'hex'),
       case when j.ticket is not null then stamp + make_interval(secs => j.ticket_ttl) end

@@ -8,6 +8,7 @@ export interface ClaimRequest {
   'supervised'?: (boolean);
   'sidecar'?: (boolean);
   'auto'?: (boolean);
+  'scope'?: (string);
 }
 
 export interface ClaimRequest__Output {
@@ -17,4 +18,5 @@ export interface ClaimRequest__Output {
   'supervised': (boolean);
   'sidecar': (boolean);
   'auto': (boolean);
+  'scope': (string);
 }
