@@ -51,7 +51,7 @@ export class Epochs {
     if (epoch <= known) return false;
     if (known === 0) {
       this.#used++;
-      slots.set(id, at);
+      for (let word = 0; word < 4; word++) slots[at + word] = id[word] ?? 0;
     }
     slots[at + 4] = epoch;
     slots[at + 5] = Math.max(minute, slots[at + 5] ?? 0);
@@ -76,7 +76,7 @@ export class Epochs {
   #find(): number {
     const slots = this.#slots;
     const mask = this.#capacity - 1;
-    const [a, b, c, d] = id as unknown as readonly [number, number, number, number];
+    const [a, b, c, d] = [id[0] ?? 0, id[1] ?? 0, id[2] ?? 0, id[3] ?? 0];
     for (let slot = hash(c, d) & mask; ; slot = (slot + 1) & mask) {
       const at = slot * words;
       if (slots[at + 4] === 0) return slot;
@@ -106,8 +106,9 @@ export class Epochs {
     this.#sweptTo = 0;
     for (let at = 0; at < old.length; at += words) {
       if (old[at + 4] === 0) continue;
-      id.set(old.subarray(at, at + 4));
-      this.#slots.set(old.subarray(at, at + words), this.#find() * words);
+      for (let word = 0; word < 4; word++) id[word] = old[at + word] ?? 0;
+      const to = this.#find() * words;
+      for (let word = 0; word < words; word++) this.#slots[to + word] = old[at + word] ?? 0;
     }
   }
 }

@@ -31,6 +31,8 @@ const mostWaitMs = 5000;
 const stillAskedMs = 10_000;
 const pageRows = 8000; // about 500 KiB encoded; a page stays below 1 MiB
 const mostBehind = 200_000;
+const pausedRounds = 9;
+const longestPauseMs = 50;
 
 export class Feed {
   readonly clock = new DatabaseClock();
@@ -193,7 +195,8 @@ export class Feed {
     this.#push();
   }
 
-  // The first message goes at once; under a storm a round of all subscribers is followed by a pause as long.
+  // The first message goes at once; under a storm a round of all subscribers is followed by a pause, for what one
+  // message costs the broker and each verifier is far more than what one revocation more in it does.
   #push(): void {
     if (this.#pushTimer || this.#subscribers.size === 0) return;
     const wait = this.#pushNotBefore - performance.now();
@@ -211,7 +214,7 @@ export class Feed {
       if (state.ready && state.sequence >= 0 && state.sequence < this.#sequence) this.#sendSince(subscriber, state);
     }
     const ended = performance.now();
-    this.#pushNotBefore = ended + (ended - started);
+    this.#pushNotBefore = ended + Math.min(longestPauseMs, pausedRounds * (ended - started));
   }
 
   /** The last sign of life goes with it, if it is due. */
