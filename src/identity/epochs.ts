@@ -1,60 +1,44 @@
 // Below which epoch is each task dead, for a million tasks?
 // A task takes 24 bytes: its ID's 16, its epoch, and until when it matters; a look-up is one hash and
-// a few compared words. An epoch only rises and `until` only grows. What no longer matters is swept
-// out bit by bit, so that no call takes long.
+// a few compared words. An epoch only rises and `until` only grows. No call takes long: what no longer
+// matters is swept out bit by bit, and of the many small tables each grows by itself.
 // Open addressing with linear probing; deletion shifts back, so there are no marks of the deleted.
 // Which tasks come in is left to src/verify/feed.ts.
 
 /** Words of a slot: four of the ID, the epoch, `until` in minutes of Unix time. An epoch of 0 is an empty slot. */
 const words = 6;
-const fewest = 1024;
+/** Tables; a power of two. The hash's upper bits choose one, its lower bits the slot. */
+const tables = 64;
+const tableShift = 26;
+const fewest = 16;
 const fullest = 0.7;
 const emptiest = 0.1;
-/** A sweep looks at this share of all slots, at least at `fewest`. */
-const sweptShare = 1 / 64;
+/** A sweep looks at whole tables, until it has seen so many slots. */
+const leastSwept = 4096;
 const longestId = 36;
 
 export class Epochs {
-  #slots = new Uint32Array(fewest * words);
-  #capacity = fewest;
-  #used = 0;
+  readonly #tables = Array.from({ length: tables }, () => new Table());
   #sweptTo = 0;
   /** What is no task: `service/<name>`. Few. */
   readonly #named = new Map<string, { epoch: number; until: number }>();
 
   get size(): number {
-    return this.#used + this.#named.size;
+    return this.#tables.reduce((sum, { size }) => sum + size, this.#named.size);
   }
 
   /** 0 for a task that nothing is known of. */
   get(task: string): number {
-    if (!readId(task)) return this.#named.get(task)?.epoch ?? 0;
-    return this.#slots[this.#find() * words + 4] ?? 0;
+    return readId(task) ? this.#table().get() : (this.#named.get(task)?.epoch ?? 0);
   }
 
   /** Says whether it was news. `until`: Unix seconds. */
   raise(task: string, epoch: number, until: number): boolean {
     const minute = Math.ceil(until / 60);
-    if (!readId(task)) {
-      const known = this.#named.get(task);
-      if (epoch <= (known?.epoch ?? 0)) return false;
-      this.#named.set(task, { epoch, until: Math.max(minute, known?.until ?? 0) });
-      return true;
-    }
-    if (this.#used >= this.#capacity * fullest) {
-      this.#resize(this.#capacity * 2);
-      readId(task);
-    }
-    const at = this.#find() * words;
-    const slots = this.#slots;
-    const known = slots[at + 4] ?? 0;
-    if (epoch <= known) return false;
-    if (known === 0) {
-      this.#used++;
-      for (let word = 0; word < 4; word++) slots[at + word] = id[word] ?? 0;
-    }
-    slots[at + 4] = epoch;
-    slots[at + 5] = Math.max(minute, slots[at + 5] ?? 0);
+    if (readId(task)) return this.#table().raise(epoch, minute);
+    const known = this.#named.get(task);
+    if (epoch <= (known?.epoch ?? 0)) return false;
+    this.#named.set(task, { epoch, until: Math.max(minute, known?.until ?? 0) });
     return true;
   }
 
@@ -62,14 +46,62 @@ export class Epochs {
   sweep(now: number): void {
     const minute = Math.floor(now / 60);
     for (const [name, { until }] of this.#named) if (until < minute) this.#named.delete(name);
-    const most = Math.max(fewest, Math.ceil(this.#capacity * sweptShare));
-    for (let looked = 0; looked < most; looked++) {
-      const at = this.#sweptTo * words;
-      // what a deletion shifts into this slot is looked at next
-      if (this.#slots[at + 4] !== 0 && (this.#slots[at + 5] ?? 0) < minute) this.#delete(this.#sweptTo);
-      else this.#sweptTo = (this.#sweptTo + 1) % this.#capacity;
+    for (let [swept, looked] = [0, 0]; swept < tables && looked < leastSwept; swept++) {
+      looked += this.#tables[this.#sweptTo]?.sweep(minute) ?? 0;
+      this.#sweptTo = (this.#sweptTo + 1) % tables;
     }
-    if (this.#capacity > fewest && this.#used < this.#capacity * emptiest) this.#resize(this.#capacity / 2);
+  }
+
+  /** Of `id`. */
+  #table(): Table {
+    return this.#tables[hash(id[2] ?? 0, id[3] ?? 0) >>> tableShift] as Table;
+  }
+}
+
+/** What is asked of it is asked of `id`. */
+class Table {
+  #slots = new Uint32Array(fewest * words);
+  #capacity = fewest;
+  #used = 0;
+
+  get size(): number {
+    return this.#used;
+  }
+
+  get(): number {
+    return this.#slots[this.#find() * words + 4] ?? 0;
+  }
+
+  raise(epoch: number, minute: number): boolean {
+    let at = this.#find() * words;
+    const known = this.#slots[at + 4] ?? 0;
+    if (epoch <= known) return false;
+    if (known === 0) {
+      if (this.#used >= this.#capacity * fullest) {
+        const [a, b, c, d] = [id[0] ?? 0, id[1] ?? 0, id[2] ?? 0, id[3] ?? 0];
+        this.#resize(this.#capacity * 2);
+        [id[0], id[1], id[2], id[3]] = [a, b, c, d];
+        at = this.#find() * words;
+      }
+      this.#used++;
+      for (let word = 0; word < 4; word++) this.#slots[at + word] = id[word] ?? 0;
+    }
+    this.#slots[at + 4] = epoch;
+    this.#slots[at + 5] = Math.max(minute, this.#slots[at + 5] ?? 0);
+    return true;
+  }
+
+  /** How many slots it looked at. */
+  sweep(minute: number): number {
+    const looked = this.#capacity;
+    for (let slot = 0; slot < this.#capacity;) {
+      const at = slot * words;
+      // what a deletion shifts into this slot is looked at next
+      if (this.#slots[at + 4] !== 0 && (this.#slots[at + 5] ?? 0) < minute) this.#delete(slot);
+      else slot++;
+    }
+    while (this.#capacity > fewest && this.#used < this.#capacity * emptiest) this.#resize(this.#capacity / 2);
+    return looked;
   }
 
   /** The slot of `id`, or the empty one where it would stand. */
@@ -101,14 +133,14 @@ export class Epochs {
 
   #resize(capacity: number): void {
     const old = this.#slots;
-    this.#slots = new Uint32Array(capacity * words);
+    const slots = new Uint32Array(capacity * words);
+    this.#slots = slots;
     this.#capacity = capacity;
-    this.#sweptTo = 0;
-    for (let at = 0; at < old.length; at += words) {
-      if (old[at + 4] === 0) continue;
-      for (let word = 0; word < 4; word++) id[word] = old[at + word] ?? 0;
+    for (let from = 0; from < old.length; from += words) {
+      if (old[from + 4] === 0) continue;
+      for (let word = 0; word < 4; word++) id[word] = old[from + word] ?? 0;
       const to = this.#find() * words;
-      for (let word = 0; word < words; word++) this.#slots[to + word] = old[at + word] ?? 0;
+      for (let word = 0; word < words; word++) slots[to + word] = old[from + word] ?? 0;
     }
   }
 }

@@ -31,8 +31,9 @@ const mostWaitMs = 5000;
 const stillAskedMs = 10_000;
 const pageRows = 8000; // about 500 KiB encoded; a page stays below 1 MiB
 const mostBehind = 200_000;
-const pausedRounds = 9;
-const longestPauseMs = 50;
+const roundsShare = 0.07;
+const roundsAtOnceMs = 15;
+const longestPauseMs = 75;
 
 export class Feed {
   readonly clock = new DatabaseClock();
@@ -48,7 +49,9 @@ export class Feed {
   #again = false;
   #timer: NodeJS.Timeout | undefined;
   #pushTimer: NodeJS.Timeout | undefined;
-  #pushNotBefore = 0;
+  /** How long the last rounds took, less what time has allowed since; as of when. */
+  #roundsDebt = 0;
+  #roundsAt = 0;
   #encoded: { from: number; to: number; asOf: number; bytes: Buffer } | undefined;
   #beatBytes: { asOf: number; sequence: number; bytes: Buffer } | undefined;
   /** When the primary was last read, by its own clock; it had nothing beyond what is known here. */
@@ -195,11 +198,14 @@ export class Feed {
     this.#push();
   }
 
-  // The first message goes at once; under a storm a round of all subscribers is followed by a pause, for what one
-  // message costs the broker and each verifier is far more than what one revocation more in it does.
+  // At once, as long as rounds of all subscribers are few. Under a storm they may take but a small share of the
+  // time: what one message more costs the broker and each verifier is far more than one revocation more in it.
   #push(): void {
     if (this.#pushTimer || this.#subscribers.size === 0) return;
-    const wait = this.#pushNotBefore - performance.now();
+    const now = performance.now();
+    this.#roundsDebt = Math.max(0, this.#roundsDebt - (now - this.#roundsAt) * roundsShare);
+    this.#roundsAt = now;
+    const wait = Math.min(longestPauseMs, (this.#roundsDebt - roundsAtOnceMs) / roundsShare);
     if (wait > 0) {
       this.#pushTimer = setTimeout(() => this.#pushNow(), wait);
       return;
@@ -213,8 +219,7 @@ export class Feed {
     for (const [subscriber, state] of this.#subscribers) {
       if (state.ready && state.sequence >= 0 && state.sequence < this.#sequence) this.#sendSince(subscriber, state);
     }
-    const ended = performance.now();
-    this.#pushNotBefore = ended + Math.min(longestPauseMs, pausedRounds * (ended - started));
+    this.#roundsDebt += performance.now() - started;
   }
 
   /** The last sign of life goes with it, if it is due. */
