@@ -10,6 +10,8 @@ import { liveRevocations, readFeedHead, revocationsSince } from "../record/revoc
 import type { FeedRow } from "../record/revocations.ts";
 import type { Store } from "../record/store.ts";
 import { DatabaseClock } from "./clock.ts";
+import { Snapshot } from "./snapshot.ts";
+import type { Known } from "./snapshot.ts";
 
 /** `send` hands over one encoded FeedMessage; the next is given when `drained` was called. */
 export type Subscriber = { send(message: Buffer): void; cut(reason: string): void };
@@ -20,16 +22,23 @@ export type Subscription = {
   close(): void;
 };
 
-/** `waitsSince`: since when it has not taken what it was sent. `beatDue`: it has not been told of the last sign of life. */
-type State = { sequence: number; ready: boolean; waitsSince: number; beatDue: boolean };
-
-/** The last known revocation of one subject. */
-type Known = { epoch: number; until: number };
+type State = {
+  /** Told up to here; -1 as long as it is being told the snapshot. */
+  sequence: number;
+  ready: boolean;
+  /** Since when it has not taken what it was sent. */
+  waitsSince: number;
+  /** It has not been told of the last sign of life. */
+  beatDue: boolean;
+  snapshot: { readonly pages: Snapshot; next: number } | undefined;
+};
 
 const heartbeatMs = 1000;
 const mostWaitMs = 5000;
 const stillAskedMs = 10_000;
-const pageRows = 8000; // about 500 KiB encoded; a page stays below 1 MiB
+const readRows = 8000;
+const snapshotMs = 5000;
+const sweptEach = 10_000;
 const mostBehind = 200_000;
 const roundsShare = 0.07;
 const roundsAtOnceMs = 15;
@@ -42,7 +51,10 @@ export class Feed {
   readonly #isListening: () => boolean;
   readonly #subscribers = new Map<Subscriber, State>();
   readonly #known = new Map<string, Known>();
+  /** Without a gap, up to `#sequence`. */
   #recent: FeedRow[] = [];
+  #snapshot: Snapshot | undefined;
+  #sweeping = this.#known.entries();
   #feedId = "";
   #sequence = 0;
   #catching: Promise<void> | undefined;
@@ -108,15 +120,24 @@ export class Feed {
     const began = performance.now();
     const head = await readFeedHead(this.#store);
     this.#feedId = head.feedId;
+    let recent: FeedRow[] = [];
     for (let after = 0; ; ) {
-      const rows = await liveRevocations(this.#store, after, pageRows);
-      for (const row of rows) this.#remember(row);
+      const rows = await liveRevocations(this.#store, after, readRows);
+      for (const row of rows) {
+        this.#remember(row);
+        // rows committed while paging have sequences above the head read first
+        if (row.sequence > head.sequence) continue;
+        if (row.sequence !== (recent.at(-1)?.sequence ?? 0) + 1) recent = [];
+        recent.push(row);
+      }
+      if (recent.length > 2 * mostBehind) recent = recent.slice(-mostBehind);
       const last = rows.at(-1);
       if (!last) break;
       after = last.sequence;
     }
-    // rows committed while paging have sequences above the head read first
     this.#sequence = head.sequence;
+    // whoever was told nearly all before a restart needs no snapshot after it
+    this.#recent = recent.at(-1)?.sequence === head.sequence ? recent : [];
     await this.catchUp();
     this.#freshAt = began;
     this.#schedule();
@@ -139,9 +160,9 @@ export class Feed {
         while (this.#again && !this.#closed) {
           this.#again = false;
           for (;;) {
-            const rows = await revocationsSince(this.#store, this.#sequence, pageRows);
+            const rows = await revocationsSince(this.#store, this.#sequence, readRows);
             this.#advance(rows.filter((row) => row.sequence > this.#sequence));
-            if (rows.length < pageRows) break;
+            if (rows.length < readRows) break;
           }
         }
       } finally {
@@ -153,9 +174,8 @@ export class Feed {
 
   /** Starts with what came after `afterSequence` of this feed, or with a snapshot. */
   subscribe(subscriber: Subscriber, feedId: string, afterSequence: number): Subscription {
-    const oldest = this.#recent[0]?.sequence ?? this.#sequence + 1;
-    const resumes = feedId === this.#feedId && afterSequence <= this.#sequence && afterSequence >= oldest - 1;
-    const state: State = { sequence: resumes ? afterSequence : -1, ready: true, waitsSince: 0, beatDue: false };
+    const resumes = feedId === this.#feedId && afterSequence <= this.#sequence && this.#since(afterSequence) !== undefined;
+    const state: State = { sequence: resumes ? afterSequence : -1, ready: true, waitsSince: 0, beatDue: false, snapshot: undefined };
     this.#subscribers.set(subscriber, state);
     if (!resumes) this.#sendSnapshot(subscriber, state);
     else if (state.sequence < this.#sequence) this.#sendSince(subscriber, state);
@@ -184,7 +204,7 @@ export class Feed {
 
   #remember(row: FeedRow): void {
     const known = this.#known.get(row.subject);
-    if (!known || known.epoch < row.epoch) this.#known.set(row.subject, { epoch: row.epoch, until: Math.ceil(row.until.getTime() / 1000) });
+    if (!known || known.epoch < row.epoch) this.#known.set(row.subject, { epoch: row.epoch, until: untilOf(row) });
   }
 
   #advance(rows: readonly FeedRow[]): void {
@@ -224,16 +244,14 @@ export class Feed {
 
   /** The last sign of life goes with it, if it is due. */
   #sendSince(subscriber: Subscriber, state: State): void {
-    const oldest = this.#recent[0]?.sequence ?? 0;
-    if (state.sequence < oldest - 1 || this.#sequence - state.sequence > mostBehind) {
-      this.#drop(subscriber);
-      subscriber.cut("too far behind: connect again for a snapshot");
-      return;
-    }
     const asOf = state.beatDue ? this.#asOf : 0;
     const { from, to, asOf: known } = this.#encoded ?? {};
     if (!this.#encoded || from !== state.sequence || to !== this.#sequence || known !== asOf) {
-      const rows = this.#recent.slice(state.sequence - oldest + 1);
+      const rows = this.#since(state.sequence);
+      if (!rows) {
+        this.#cutBehind(subscriber);
+        return;
+      }
       this.#encoded = { from: state.sequence, to: this.#sequence, asOf, bytes: this.#encode(rows, asOf) };
     }
     this.#send(subscriber, state, this.#encoded.bytes);
@@ -255,13 +273,18 @@ export class Feed {
     subscriber.send(message);
   }
 
+  #cutBehind(subscriber: Subscriber): void {
+    this.#drop(subscriber);
+    subscriber.cut("too far behind: connect again for a snapshot");
+  }
+
   #drop(subscriber: Subscriber): void {
     this.#subscribers.delete(subscriber);
-    this.#snapshots.delete(subscriber);
   }
 
   /** Whoever takes nothing for so long is stale or soon will be; nothing is kept for it. */
   #cutStuck(now: number): void {
+    if (this.#snapshot && now - this.#snapshot.madeAt > snapshotMs) this.#snapshot = undefined;
     for (const [subscriber, state] of this.#subscribers) {
       if (state.ready || now - state.waitsSince < mostWaitMs) continue;
       this.#drop(subscriber);
@@ -269,37 +292,62 @@ export class Feed {
     }
   }
 
-  readonly #snapshots = new Map<Subscriber, { entries: [string, Known][]; sent: number; sequence: number }>();
-
   /** Pages of all that still matters; the last names the sequence from which increments follow. */
   #sendSnapshot(subscriber: Subscriber, state: State): void {
-    let snapshot = this.#snapshots.get(subscriber);
-    if (!snapshot) {
-      const now = Date.now() / 1000;
-      for (const [subject, known] of this.#known) if (known.until < now) this.#known.delete(subject);
-      snapshot = { entries: [...this.#known], sent: 0, sequence: this.#sequence };
-      this.#snapshots.set(subscriber, snapshot);
+    state.snapshot ??= { pages: this.#newSnapshot(), next: 0 };
+    const { pages } = state.snapshot;
+    const page = pages.page(state.snapshot.next++);
+    if (page) {
+      this.#send(subscriber, state, page);
+      return;
     }
-    const page = snapshot.entries.slice(snapshot.sent, snapshot.sent + pageRows);
-    snapshot.sent += page.length;
-    const complete = snapshot.sent >= snapshot.entries.length;
-    if (complete) {
-      this.#snapshots.delete(subscriber);
-      state.sequence = snapshot.sequence;
+    const since = this.#since(pages.sequence);
+    if (!since) {
+      this.#cutBehind(subscriber);
+      return;
     }
+    state.snapshot = undefined;
+    state.sequence = this.#sequence;
     this.#send(subscriber, state, services.feed.Watch.responseSerialize({
-      feedId: this.#feedId, sequence: snapshot.sequence, complete, snapshot: true, asOf: 0,
-      revocations: page.map(([task, known]) => ({ task, epoch: known.epoch, sequence: 0, until: known.until })),
+      feedId: this.#feedId, sequence: this.#sequence, complete: true, snapshot: true,
+      revocations: since.map((row) => ({ task: row.subject, epoch: row.epoch, until: untilOf(row) })),
     }));
+  }
+
+  /** One for all who begin within some seconds. */
+  #newSnapshot(): Snapshot {
+    const old = this.#snapshot;
+    if (old && performance.now() - old.madeAt < snapshotMs && this.#since(old.sequence)) return old;
+    return (this.#snapshot = new Snapshot(this.#feedId, this.#sequence, this.#known));
+  }
+
+  /** What was revoked after a sequence; undefined if that was too long ago, or too much. */
+  #since(sequence: number): FeedRow[] | undefined {
+    const oldest = this.#recent[0]?.sequence ?? this.#sequence + 1;
+    if (sequence < oldest - 1 || this.#sequence - sequence > mostBehind) return undefined;
+    return this.#recent.slice(sequence - oldest + 1);
   }
 
   #encode(rows: readonly FeedRow[], asOf: number): Buffer {
     return services.feed.Watch.responseSerialize({
       feedId: this.#feedId, sequence: this.#sequence, complete: true, snapshot: false, asOf,
       revocations: rows.map((row) => ({
-        task: row.subject, epoch: row.epoch, sequence: row.sequence, until: Math.ceil(row.until.getTime() / 1000), atUs: Math.round(row.at * 1000),
+        task: row.subject, epoch: row.epoch, sequence: row.sequence, until: untilOf(row), atUs: Math.round(row.at * 1000),
       })),
     });
+  }
+
+  /** A share of what is known: what no longer matters by PostgreSQL's clock goes. */
+  #sweep(): void {
+    for (let looked = 0; looked < sweptEach; looked++) {
+      const next = this.#sweeping.next();
+      if (next.done) {
+        this.#sweeping = this.#known.entries();
+        return;
+      }
+      const [subject, { until }] = next.value;
+      if (until < this.#asOf / 1000) this.#known.delete(subject);
+    }
   }
 
   #schedule(): void {
@@ -329,6 +377,7 @@ export class Feed {
           this.#freshAt = Number.NEGATIVE_INFINITY;
           this.#known.clear();
           this.#recent = [];
+          this.#snapshot = undefined;
           await this.load();
           return;
         }
@@ -336,6 +385,7 @@ export class Feed {
         this.#freshAt = began;
         if (performance.now() - began > heartbeatMs) return; // paused meanwhile: it says nothing about now
         this.#asOf = Math.floor(head.asOf);
+        this.#sweep();
         for (const [subscriber, state] of listening) {
           state.beatDue = true;
           if (state.ready && state.sequence === this.#sequence && this.#subscribers.get(subscriber) === state) this.#sendBeat(subscriber, state);
@@ -347,4 +397,9 @@ export class Feed {
     })();
     return this.#beating;
   }
+}
+
+/** Unix seconds. */
+function untilOf({ until }: FeedRow): number {
+  return Math.ceil(until.getTime() / 1000);
 }
