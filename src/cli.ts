@@ -9,3 +9,5 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   throw error;
 });
 process.exitCode = await main(process.argv.slice(2));
+// what still waits for somebody who does not answer keeps no command from ending
+setTimeout(() => process.exit(), 1_000).unref();

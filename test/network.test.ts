@@ -4,6 +4,7 @@
 // Which role may call what is roles.test.ts's.
 import { readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { mkdtempSync } from "node:fs";
+import * as net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as tls from "node:tls";
@@ -220,7 +221,36 @@ roles: [{ spiffeId: spiffe://foreign.example/service/*, role: orchestrator, agen
 }, 120_000);
 
 describe("several addresses", () => {
-  test("a verifier whose broker is killed goes on at the other: same sequence, no snapshot, nothing accepted wrongly", async () => {
+  /** Takes every connection, and says nothing. */
+  const silentHost = async (): Promise<string> => {
+    const sockets: net.Socket[] = [];
+    const server = net.createServer((socket) => void sockets.push(socket));
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    open.push({ close: () => {
+      server.close();
+      for (const socket of sockets) socket.destroy();
+    } });
+    return `127.0.0.1:${(server.address() as net.AddressInfo).port}`;
+  };
+
+  test("one where nobody listens, or somebody who says nothing, is left for the next, by every kind of call; what was sent is sent once", async () => {
+    const identity = await addOperator(world, { name: "patient", role: "operator" });
+    for (const first of ["127.0.0.1:1", await silentHost()]) {
+      const addresses = [first, world.broker.grpc];
+      const before = (await world.admin.tasks.list({})).tasks.length;
+      const verifier = new Verifier({ server: addresses, identity, trustBundle: identity.ca, maxStaleness: "60s" });
+      const [, { value: piece }] = await Promise.all([
+        reach(identity, addresses).tasks.open({ agent: "researcher" }), // not one that may be repeated
+        reach(identity, addresses).trust.watchBundle({}).next(),
+        verifier.ready(),
+      ]);
+      verifier.close();
+      expect(piece?.bundle.length).toBeGreaterThan(0);
+      expect((await world.admin.tasks.list({})).tasks).toHaveLength(before + 1);
+    }
+  }, 60_000);
+
+  test("a verifier whose broker is killed goes on at the other, past a host that is silent: same sequence, no snapshot, nothing accepted wrongly", async () => {
     const identity = await addOperator(world, { name: "gateway", role: "service" });
     const agent = await world.agent({ broker: world.brokers[1] as never });
     const tasks = [await world.open({}), await world.open({})];
@@ -228,11 +258,13 @@ describe("several addresses", () => {
     const held = await agent.x509();
     const chainOf = (task: string | undefined): Buffer => held.find(({ hint }) => hint === task)?.chain ?? Buffer.alloc(0);
 
-    const verifier = new Verifier({ server: servers(), identity, trustBundle: identity.ca });
+    const [first = "", second = ""] = servers();
+    const addresses = [first, await silentHost(), second];
+    const verifier = new Verifier({ server: addresses, identity, trustBundle: identity.ca });
     open.push(verifier);
     await verifier.ready();
     const snapshots: boolean[] = [];
-    const watch = reach(identity, servers()).feed.watch;
+    const watch = reach(identity, addresses).feed.watch;
     const view = new FeedView(async function* (request, options) {
       for await (const message of watch(request, options)) {
         snapshots.push(message.snapshot);
@@ -256,7 +288,7 @@ describe("several addresses", () => {
     await running;
     await world.brokers[0]?.start();
     await agent.kill();
-  });
+  }, 60_000);
 });
 
 describe("the command line from another machine", () => {

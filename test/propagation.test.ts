@@ -85,7 +85,7 @@ async function nobodyLeft(): Promise<void> {
 const ms = (time: Propagation__Output["at"]): number => fromTimestamp(time)?.getTime() ?? NaN;
 
 describe("verifiers", () => {
-  test("of both brokers are listed at each, with what they have applied, and gone once they can accept nothing", async () => {
+  test("of both brokers are listed at each, with what they have applied, until they can accept nothing: at once when they were closed", async () => {
     await verifierAt(world.broker, "front");
     const back = await verifierAt(second, "back");
     for (const broker of world.brokers) await world.until("both are listed", async () => (await names(broker)).join() === "back,front");
@@ -97,10 +97,21 @@ describe("verifiers", () => {
         return listed.length === 2 && listed.every(({ applied }) => applied === sequence);
       });
     }
+    const id = randomUUID();
+    const lost = await follower({ verifier: id, name: "lost", maxStalenessMs: 60_000 });
+    const listedAt = async (broker: BrokerProcess): Promise<string[]> =>
+      (await broker.admin.revocations.listVerifiers({})).verifiers.map(({ name, connected }) => `${name} ${connected ? "connected" : "gone"}`).sort();
+    for (const broker of world.brokers) await world.until("the third", async () => (await listedAt(broker)).length === 3);
+    lost.abort();
     back.close();
-    await world.until("it is gone", async () => (await names(world.broker)).join() === "front");
-    const { verifiers: listed } = await world.admin.revocations.listVerifiers({});
-    expect(listed.find(({ name }) => name === "back")).toMatchObject({ connected: false, maxStalenessMs: 3_000 });
+    for (const broker of world.brokers) {
+      await world.until("only the lost one is waited for", async () => (await listedAt(broker)).join() === "front connected,lost gone");
+    }
+    // back by the same name, it may say goodbye as well
+    const stop = new AbortController();
+    const messages = world.workload.feed.watch({ verifier: id, name: "lost", maxStalenessMs: 60_000 }, { signal: stop.signal, more: (say) => say({ leaving: true }) });
+    for await (const _ of messages); // the broker ends it
+    for (const broker of world.brokers) await world.until("it is gone too", async () => (await listedAt(broker)).length === 1);
   });
 
   test("that say nothing are counted; who speaks for another does not become it", async () => {

@@ -30,13 +30,17 @@ export function feedHandlers(server: ApiServer, feed: Feed, verifiers: Verifiers
       const present = verifiers.join({ id, name, who: actorOf(call), pid: call.connection.process?.pid ?? 0, maxStalenessMs });
       let subscription: Subscription | undefined;
       try {
-        await new Promise<void>((_, reject) => {
+        await new Promise<void>((resolve, reject) => {
           subscription = feed.subscribe({
             // the service definition passes Buffers through (listeners.ts)
             send: (message) => void stream.write(message as unknown as FeedMessage, () => subscription?.drained()),
             cut: (reason) => reject(new BrevetError("NOT_READY", reason)),
           }, first.feedId, first.afterSequence);
-          hear(stream, reject, (message) => present.applied(message.applied, message.heldUs));
+          hear(stream, reject, (message) => {
+            if (!message.leaving) return present.applied(message.applied, message.heldUs);
+            present.retire();
+            resolve();
+          });
           const stop = (): void => reject(call.signal.reason as Error);
           if (call.signal.aborted) stop();
           else call.signal.addEventListener("abort", stop, { once: true });

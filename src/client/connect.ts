@@ -112,10 +112,10 @@ function metadata(): Metadata {
 }
 
 function unaryCaller(line: Line, method: Wire<object, object>): Unary<object, object> {
-  const once = (request: object, deadline: number, signal: AbortSignal | undefined): Promise<object> =>
+  const once = (client: Client, request: object, deadline: number, signal: AbortSignal | undefined): Promise<object> =>
     new Promise((resolve, reject) => {
       signal?.throwIfAborted();
-      const { client, address } = line;
+      const { address } = line;
       const cancel = (): void => call.cancel();
       const call = client.makeUnaryRequest<object, object>(
         method.path, method.requestSerialize, method.responseDeserialize, request, metadata(), { deadline },
@@ -126,18 +126,21 @@ function unaryCaller(line: Line, method: Wire<object, object>): Unary<object, ob
           else if (error) reject(failed(line, client, decodeError(error, address)));
           else resolve(answer as object);
         });
-      line.calls.add(call);
+      line.calls.set(call, client);
       signal?.addEventListener("abort", cancel, { once: true });
     });
   return async (request, { signal, timeoutMs = 10_000, retry = false } = {}) => {
     const deadline = Date.now() + timeoutMs;
-    for (let delay = firstDelay; ; delay = Math.min(delay * 2, longestDelay)) {
+    for (let delay = firstDelay, left = line.size - 1; ; delay = Math.min(delay * 2, longestDelay)) {
+      const { client } = line;
       try {
-        return await once(request, deadline, signal);
+        return await once(client, request, deadline, signal);
       } catch (error) {
         line.mustBeOpen();
-        const again = retry && isUnavailable(error) && Date.now() + delay < deadline;
-        if (!again) throw error;
+        if (!isUnavailable(error) || Date.now() + delay >= deadline) throw error;
+        // what was never sent is asked at each of the other addresses, whatever it is
+        if (!line.wasReached(client) && left-- > 0) continue;
+        if (!retry) throw error;
         await pause(delay, signal);
       }
     }
@@ -145,15 +148,15 @@ function unaryCaller(line: Line, method: Wire<object, object>): Unary<object, ob
 }
 
 function streamCaller(line: Line, method: Wire<object, object>): Dialogue<object, object> {
-  return async function* (request, { signal, more } = {}) {
+  const once = async function* (client: Client, request: object, { signal, more }: Parameters<Dialogue<object, object>>[1] = {}): AsyncGenerator<object, void, void> {
     signal?.throwIfAborted();
-    const { client, address } = line;
+    const { address } = line;
     const { path, requestSerialize, responseDeserialize } = method;
     const call: ClientReadableStream<object> = method.requestStream
       ? speak(client.makeBidiStreamRequest<object, object>(path, requestSerialize, responseDeserialize, metadata()), request, more)
       : client.makeServerStreamRequest<object, object>(path, requestSerialize, responseDeserialize, request, metadata());
     const cancel = (): void => call.cancel();
-    line.calls.add(call);
+    line.calls.set(call, client);
     signal?.addEventListener("abort", cancel, { once: true });
     try {
       for await (const message of call) yield message as object;
@@ -168,6 +171,18 @@ function streamCaller(line: Line, method: Wire<object, object>): Dialogue<object
       signal?.removeEventListener("abort", cancel);
       call.on("error", () => {}); // the cancellation's own echo, after the loop was left
       call.cancel();
+    }
+  };
+  if (line.size === 1) return (request, options) => once(line.client, request, options);
+  return async function* (request, options) {
+    for (let left = line.size - 1; ; left--) {
+      const { client } = line;
+      try {
+        return yield* once(client, request, options);
+      } catch (error) {
+        const wasSent = line.wasReached(client) || !isUnavailable(error);
+        if (wasSent || left === 0 || options?.signal?.aborted) throw error;
+      }
     }
   };
 }

@@ -1,11 +1,12 @@
 // Where is the broker, and how is it reached there?
 // A unix socket, or host:port by mutual TLS 1.3: then the server must show the broker's own SVID, of a chain that
-// leads to a CA we trust; its host name means nothing. Several addresses are one broker: who fails is left for the
-// next, and what was under way is asked anew there. Credentials that change are used from the next dial on.
+// leads to a CA we trust; its host name means nothing. Several addresses are one broker: who fails, or says nothing
+// when dialled, is left for the next, and what was under way is asked anew there. Credentials that change are used
+// from the next dial on.
 // SPIFFE Workload Endpoint section 4 (unix:///…); X509-SVID section 5. Calls are connect.ts's business.
 import { constants } from "node:crypto";
 import * as tls from "node:tls";
-import { Client, credentials } from "@grpc/grpc-js";
+import { Client, connectivityState, credentials } from "@grpc/grpc-js";
 import type { ChannelCredentials } from "@grpc/grpc-js";
 import { BrevetError } from "../errors.ts";
 import { parseSpiffeId } from "../identity/id.ts";
@@ -30,15 +31,19 @@ const networkOptions = {
   "grpc.ssl_target_name_override": "brevet-broker",
 };
 const longestSocketPath = 107;
+/** For how long somebody who was dialled may say nothing; for less where there is another to ask. */
+const patienceMs = { only: 10_000, ofSeveral: 3_000 } as const;
 
 export class Line {
-  readonly calls = new Set<{ cancel(): void }>();
+  /** What is under way, and by which client. */
+  readonly calls = new Map<{ cancel(): void }, Client>();
   closed = false;
   readonly #addresses: readonly string[];
   readonly #identity: Identity | undefined;
   #at = 0;
   #client: Client | undefined;
   #used: Credentials | undefined;
+  readonly #reached = new WeakSet<Client>();
 
   /** `identity`: the addresses are host:port. */
   constructor(addresses: readonly string[], identity?: Identity) {
@@ -61,15 +66,46 @@ export class Line {
     this.#client = wanted
       ? new Client(networkTarget(this.address), secure(wanted), networkOptions)
       : new Client(dialTarget(this.address), credentials.createInsecure(), channelOptions);
+    this.#expect(this.#client);
     return this.#client;
+  }
+
+  /** How many addresses there are. */
+  get size(): number {
+    return this.#addresses.length;
+  }
+
+  /** False: nobody was there, so nothing of its calls was ever sent. */
+  wasReached(client: Client): boolean {
+    return this.#reached.has(client);
   }
 
   /** The one that failed is left, if there is another. */
   moveOn(failed: Client): void {
-    if (this.#addresses.length < 2 || failed !== this.#client) return;
-    this.#at = (this.#at + 1) % this.#addresses.length;
-    this.#client.close();
+    if (this.size > 1 && failed === this.#client) this.#leave(failed);
+  }
+
+  #leave(client: Client): void {
+    this.#at = (this.#at + 1) % this.size;
+    client.close();
     this.#client = undefined;
+  }
+
+  /** Who takes the connection and then says nothing would be waited for without end: grpc-js has no limit for it. */
+  #expect(client: Client): void {
+    const channel = client.getChannel();
+    const timer = setTimeout(() => {
+      const waiting = [...this.calls].filter(([, by]) => by === client);
+      this.#leave(client);
+      for (const [call] of waiting) call.cancel();
+    }, this.size > 1 ? patienceMs.ofSeveral : patienceMs.only);
+    const look = (): void => {
+      const state = channel.getConnectivityState(false);
+      if (state === connectivityState.READY) this.#reached.add(client);
+      if (state === connectivityState.READY || state === connectivityState.SHUTDOWN) clearTimeout(timer);
+      else channel.watchConnectivityState(state, Infinity, look);
+    };
+    look();
   }
 
   mustBeOpen(): void {
@@ -79,7 +115,7 @@ export class Line {
   /** Closing a grpc-js client lets its calls run on: they are cancelled one by one. */
   close(): void {
     this.closed = true;
-    for (const call of this.calls) call.cancel();
+    for (const call of this.calls.keys()) call.cancel();
     this.#client?.close();
   }
 }
@@ -118,7 +154,29 @@ function secure({ key, cert, ca }: Credentials): ChannelCredentials {
   } catch (cause) {
     throw new BrevetError("CONFIG_INVALID", "identity: the key, its certificate or the trust bundle can't be used", { cause });
   }
-  return credentials.createFromSecureContext(context, { checkServerIdentity: (_host, { raw }) => whyNotABroker(raw) });
+  return bounded(credentials.createFromSecureContext(context, { checkServerIdentity: (_host, { raw }) => whyNotABroker(raw) }));
+}
+
+/** A handshake that does not end is given up, and keeps no process from ending: grpc-js would wait without end. */
+function bounded(made: ChannelCredentials): ChannelCredentials {
+  const create = made._createSecureConnector.bind(made);
+  made._createSecureConnector = (...how) => {
+    const connector = create(...how);
+    const handshake = connector.connect.bind(connector);
+    connector.connect = async (socket) => {
+      socket.unref();
+      let timer: NodeJS.Timeout | undefined;
+      const late = new Promise<never>((_, reject) => (timer = setTimeout(() => reject(new Error("the TLS handshake was not answered")), patienceMs.only).unref()));
+      try {
+        return await Promise.race([handshake(socket), late]);
+      } finally {
+        clearTimeout(timer);
+        socket.ref();
+      }
+    };
+    return connector;
+  };
+  return made;
 }
 
 /** OpenSSL has led the chain to a CA of the bundle; whom it names is judged here. */

@@ -38,6 +38,7 @@ export function decodeError(error: unknown, target: string): BrevetError {
     return new BrevetError(info.reason, error.details, { violations, metadata: info.metadata });
   }
   const code = meaning[error.code] ?? "INTERNAL";
+  if (code === "DEADLINE") return new BrevetError(code, `${target}: no answer in time`, { cause: error });
   if (code !== "BROKER_UNREACHABLE") return new BrevetError(code, error.details, { violations, cause: error });
   return unreachable(target, error);
 }

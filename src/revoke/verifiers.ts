@@ -1,8 +1,8 @@
 // Who verifies, and up to where have they applied what was revoked?
 // A verifier says so itself, by sequence; it is known by its own random ID and by whom the broker takes
 // it for, so that a reconnection is the same one and nobody speaks for another. What it says only shows:
-// no revocation waits for it. One that left may still accept for as long as it trusts what it heard last,
-// and is remembered that long. Other brokers read what is written here at a low rate, at most once a second.
+// no revocation waits for it. One that was lost may still accept for as long as it trusts what it heard last,
+// and is remembered that long; one that said goodbye is not. Other brokers read what is written here at a low rate, at most once a second.
 // How verifiers are told is feed.ts's business, how their words arrive src/api/feed.ts's.
 import type { VerifierRow } from "../record/verifiers.ts";
 import { verifiersElsewhere, writeVerifiers } from "../record/verifiers.ts";
@@ -16,7 +16,10 @@ export type Joining = Pick<VerifierRow, "id" | "who" | "name" | "pid" | "maxStal
 export type Present = {
   /** `heldUs`: for how long it had been in force when it said so. */
   applied(sequence: number, heldUs: number): void;
+  /** Its connection is gone; it may still accept on what it heard last. */
   leave(): void;
+  /** By its own word it accepts nothing any more. */
+  retire(): void;
 };
 
 /** `heardUntil`: no heartbeat after that can have reached it. Times are Unix milliseconds on PostgreSQL's clock. */
@@ -114,6 +117,11 @@ export class Verifiers {
       leave: () => {
         if (isCurrent()) this.#leave(known);
       },
+      retire: () => {
+        if (!isCurrent()) return;
+        known.maxStalenessMs = 0;
+        this.#leave(known);
+      },
     };
   }
 
@@ -137,13 +145,11 @@ export class Verifiers {
   #joinSilently(): Present {
     let isHere = true;
     this.#silent++;
-    return {
-      applied: () => undefined,
-      leave: () => {
-        if (isHere) this.#silent--;
-        isHere = false;
-      },
+    const leave = (): void => {
+      if (isHere) this.#silent--;
+      isHere = false;
     };
+    return { applied: () => undefined, leave, retire: leave };
   }
 
   #applied(known: Known, sequence: number, heldUs: number): void {

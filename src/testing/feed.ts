@@ -36,7 +36,10 @@ export class TestFeed {
   listen(listener: Listener, { feedId, afterSequence }: Pick<WatchFeedRequest__Output, "feedId" | "afterSequence">): void {
     const resumes = feedId === this.#id && afterSequence <= this.#revocations.length;
     this.#listeners.set(listener, resumes ? afterSequence : undefined);
-    listener.resume().on("cancelled", () => this.#listeners.delete(listener));
+    const gone = (): boolean => this.#listeners.delete(listener);
+    listener.on("cancelled", gone).on("data", ({ leaving }: WatchFeedRequest__Output) => {
+      if (leaving && gone()) listener.end();
+    });
     this.#say();
   }
 

@@ -13,6 +13,7 @@ import type { Connection } from "../client/connect.ts";
 import { Epochs } from "../identity/epochs.ts";
 import type { FeedMessage__Output } from "../generated/brevet/v1/FeedMessage.ts";
 import type { Revocation__Output } from "../generated/brevet/v1/Revocation.ts";
+import type { WatchFeedRequest } from "../generated/brevet/v1/WatchFeedRequest.ts";
 import { Acknowledger } from "./acknowledge.ts";
 
 type Events = {
@@ -30,6 +31,9 @@ const drift = 0.001;
 const longestTask = 256;
 /** What a broker takes; who trusts a silent feed for longer is known to do so for a day. */
 const longestStatedMs = 24 * 3_600_000;
+
+/** For how long the broker has to hear that we leave. */
+const goodbyeMs = 250;
 
 /** From when on silence is worth a warning, and how often it is repeated. */
 const worthWarningMs = 3_000;
@@ -63,6 +67,9 @@ export class FeedView extends EventEmitter<Events> {
   #timer: NodeJS.Timeout | undefined;
   #warning: NodeJS.Timeout | undefined;
   #failure: BrevetError | undefined;
+  #say: ((message: WatchFeedRequest) => void) | undefined;
+  #isLeaving = false;
+  #onEnd = (): void => undefined;
 
   /** `name`: for people. `graceMs`: for how long after it went stale something may still be accepted. */
   constructor(watch: Connection["feed"]["watch"], maxStalenessMs: number, { name = "", graceMs = 0 } = {}) {
@@ -128,6 +135,7 @@ export class FeedView extends EventEmitter<Events> {
         more: (say) => {
           this.#acknowledger?.close();
           this.#acknowledger = new Acknowledger(say);
+          this.#say = say;
         },
       });
     };
@@ -136,7 +144,7 @@ export class FeedView extends EventEmitter<Events> {
       this.#arm(silent, Math.max(this.#freshAt, this.#askedAt ?? this.#freshAt));
     };
     try {
-      const lost = (error: BrevetError | undefined): boolean => this.emit("lost", error) || true;
+      const lost = (error: BrevetError | undefined): boolean => !this.#isLeaving && (this.emit("lost", error) || true);
       await follow(open, { message, lost }, signal);
     } catch (error) {
       this.#failure = asBrevetError(error);
@@ -144,7 +152,20 @@ export class FeedView extends EventEmitter<Events> {
       clearTimeout(this.#timer);
       clearTimeout(this.#warning);
       this.#acknowledger?.close();
+      this.#onEnd();
     }
+  }
+
+  /** Tells the broker that nothing is accepted any more; from then on the feed is not followed. Resolves when it has heard, or is not there to. */
+  async leave(): Promise<void> {
+    this.#isLeaving = true;
+    this.#acknowledger?.close();
+    await new Promise<void>((resolve) => {
+      if (this.#feedId === "") return resolve(); // it has not answered yet
+      this.#onEnd = resolve;
+      setTimeout(resolve, goodbyeMs).unref();
+      this.#say?.({ leaving: true });
+    });
   }
 
   /** The timer only tells; `fresh` is computed whenever it is asked. It does not keep the process alive. */

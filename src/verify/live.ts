@@ -19,6 +19,7 @@ export class LiveConnections {
   readonly #graceMs: number;
   readonly #byTask = new Map<string, Set<Connection>>();
   #silence: NodeJS.Timeout | undefined;
+  #closed = false;
 
   /** `graceMs`: for how long after the feed went stale what is open stays open. */
   constructor(feed: FeedView, graceMs: number) {
@@ -46,11 +47,13 @@ export class LiveConnections {
     });
     if (this.#feed.epochOf(caller.task) > caller.epoch) cut(socket, "VERIFY_REVOKED", `task ${caller.task}: revoked`);
     if (this.#feed.silentMs > this.#feed.maxStalenessMs + this.#graceMs) cut(socket, "VERIFY_STALE", "the feed is silent");
+    if (this.#closed) cut(socket, "VERIFY_NOT_READY", "the verifier was closed");
     return !socket.destroyed;
   }
 
   /** Nobody watches over them any more: none stays. */
   close(): void {
+    this.#closed = true;
     clearTimeout(this.#silence);
     this.#cutAll("VERIFY_NOT_READY", "the verifier was closed");
   }

@@ -64,6 +64,7 @@ export class Verifier {
   readonly #connection: Connection;
   readonly #live: LiveConnections;
   readonly #stop = new AbortController();
+  #closed = false;
   /** Resolves when either stream has ended for good. */
   readonly #stopped: Promise<unknown>;
   /** Digests of SVIDs accepted while the view was fresh, the oldest first. */
@@ -88,7 +89,7 @@ export class Verifier {
     await new Promise<void>((resolve, reject) => {
       const settle = (): void => {
         const failure = this.feed.failure ?? this.bundles.failure;
-        if (!this.#isReady && !failure && !signal?.aborted && !this.#stop.signal.aborted) return;
+        if (!this.#isReady && !failure && !signal?.aborted && !this.#closed) return;
         this.feed.off("fresh", settle);
         this.bundles.off("update", settle);
         signal?.removeEventListener("abort", settle);
@@ -140,9 +141,13 @@ export class Verifier {
 
   /** Stops listening to the broker: every verdict is a refusal from now on, every guarded socket is cut. */
   close(): void {
-    this.#stop.abort();
-    this.#connection.close();
+    if (this.#closed) return;
+    this.#closed = true;
     this.#live.close();
+    void this.feed.leave().finally(() => {
+      this.#stop.abort();
+      this.#connection.close();
+    });
   }
 
   [Symbol.dispose](): void {
@@ -150,7 +155,7 @@ export class Verifier {
   }
 
   get #isReady(): boolean {
-    return this.bundles.ready && this.feed.fresh && this.#trustDomain !== undefined && !this.#stop.signal.aborted;
+    return this.bundles.ready && this.feed.fresh && this.#trustDomain !== undefined && !this.#closed;
   }
 
   /** Revocations of other trust domains are not in our feed: unless they are named, their SVIDs are not looked at. */
@@ -194,7 +199,7 @@ export class Verifier {
 
   #judge(evidence: string | Buffer | null, options: CheckOptions, verify: (now: number) => Genuine): Verdict {
     const genuine = (): Genuine => {
-      if (this.#stop.signal.aborted) throw new BrevetError("VERIFY_NOT_READY", "the verifier was closed");
+      if (this.#closed) throw new BrevetError("VERIFY_NOT_READY", "the verifier was closed");
       if (!this.bundles.ready || !this.feed.ready || this.#trustDomain === undefined) throw new BrevetError("VERIFY_NOT_READY", "the broker was not heard yet");
       return verify(this.feed.now());
     };

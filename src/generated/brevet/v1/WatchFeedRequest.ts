@@ -10,6 +10,7 @@ export interface WatchFeedRequest {
   'maxStalenessMs'?: (number | string | Long);
   'applied'?: (number | string | Long);
   'heldUs'?: (number | string | Long);
+  'leaving'?: (boolean);
 }
 
 export interface WatchFeedRequest__Output {
@@ -20,4 +21,5 @@ export interface WatchFeedRequest__Output {
   'maxStalenessMs': (number);
   'applied': (number);
   'heldUs': (number);
+  'leaving': (boolean);
 }
