@@ -418,7 +418,13 @@ describe("an operator", () => {
     for (const ref of [task.id.slice(0, 18), task.spiffeId, serial, jti]) expect((await show(ref)).id, ref).toBe(task.id);
     for (const ref of [jti, at("paste.pem"), at("paste.jwt")]) expect((await json("task", "show", ref)).id, ref).toBe(task.id);
     expect((await json<{ svids: unknown[] }>("svid", "list", "--task", serial, "--live")).svids).toEqual([]);
-    expect((await json<{ svids: unknown[] }>("svid", "list", "--limit", "1")).svids).toHaveLength(1);
+    const other = task.spiffeId.replace("brevet.local", "elsewhere.example");
+    await expect(show(other)).rejects.toMatchObject({ code: "NOT_FOUND" });
+    type Svids = { svids: { serial: string; jti: string }[]; nextPageToken: string };
+    const first = await json<Svids>("svid", "list", "--task", task.id, "--limit", "1");
+    const next = await json<Svids>("svid", "list", "--task", task.id, "--page-token", first.nextPageToken);
+    expect([...first.svids, ...next.svids]).toEqual(svids);
+    expect(next.nextPageToken).toBe("");
   });
 
   test("reads the log, whole and line by line", async () => {

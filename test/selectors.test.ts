@@ -29,9 +29,11 @@ describe("a set matches only if each of its facts holds", () => {
     ["a key that nobody knows", [{ uid: 1000, tpm: "x" } as SelectorSet], "tpm: wants x, could not be proved"],
     ["a key of every object", [{ uid: 1000, constructor: "x" } as unknown as SelectorSet], "constructor: wants x, could not be proved"],
     ["facts spread over two sets", [{ uid: 1000, gid: 0 }, { uid: 0, gid: 100 }], "gid: wants 0, is 100"],
-    ["the set of which most holds speaks", [{ uid: 0 }, { uid: 1000, user: "ann", gid: 5 }, { uid: 1000, gid: 6 }], "gid: wants 5, is 100"],
+    ["the set of which the least fails speaks, the hash last", [{ systemdUnit: "b.service", sha256: "ab" }, { sha256: "ab", user: "bob" }, { uid: 1001 }], "uid: wants 1001, is 1000"],
+    ["what was looked at speaks before the hash", [{ sha256: "ab", user: "bob" }], "user: wants bob, is ann"],
+    ["of sets of which as much fails, the one of which most holds", [{ uid: 0 }, { uid: 1000, user: "ann", gid: 5 }, { uid: 1000, gid: 6 }], "gid: wants 5, is 100"],
   ])("no: %s", (_, sets, firstMismatch) => {
-    expect(matchSelectors(sets, facts)).toEqual({ matches: false, firstMismatch });
+    expect(matchSelectors(sets, facts)).toMatchObject({ matches: false, firstMismatch });
   });
 });
 

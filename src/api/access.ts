@@ -15,6 +15,7 @@ import { seesEveryTask } from "./roles.ts";
 import type { Call } from "./server.ts";
 
 export type AccessParts = {
+  readonly trustDomain: string;
   readonly store: Store;
   readonly catalog: LiveCatalog;
   readonly claims: Claims;
@@ -91,7 +92,7 @@ export class Access {
       const id = parseBrevetId(reference, "task");
       if (id.kind !== "agent" || id.task === undefined) throw invalid([{ field: "task", description: "this SPIFFE ID names no task" }]);
       const row = await getTask(this.#p.store, id.task);
-      return row?.agent === id.agent ? [row] : [];
+      return row?.agent === id.agent && id.trustDomain === this.#p.trustDomain ? [row] : [];
     } catch (error) {
       if (error instanceof BrevetError) throw error;
       throw invalid([{ field: "task", description: "is not a SPIFFE ID" }]);

@@ -6,19 +6,18 @@ import { attestPid } from "../attest/caller.ts";
 import { unitOf } from "../attest/cgroup-dir.ts";
 import type { HashCache } from "../attest/hash.ts";
 import type { LiveCatalog } from "../authorize/catalog.ts";
-import { matchSelectors } from "../authorize/match.ts";
+import { closerFirst, matchSelectors } from "../authorize/match.ts";
 import type { Claims } from "../claim/claim.ts";
 import { notFound } from "../errors.ts";
 import type { Facts, SelectorSet } from "../identity/selectors.ts";
 import type { Explanation } from "../generated/brevet/v1/Explanation.ts";
-import type { NearMatch } from "../generated/brevet/v1/NearMatch.ts";
 import { toTimestamp } from "../proto.ts";
 import { findAttestation } from "../record/log.ts";
 import { listTasks } from "../record/tasks.ts";
 import type { Store } from "../record/store.ts";
 import { toStruct } from "./validate.ts";
 
-export type ExplainParts = { readonly store: Store; readonly catalog: LiveCatalog; readonly claims: Claims; readonly hash: HashCache };
+export type ExplainParts = { readonly store: Store; readonly catalog: LiveCatalog; readonly claims: Claims; readonly hash: HashCache; readonly refusalsWritten: () => Promise<void> };
 
 const mostTasks = 20;
 
@@ -43,6 +42,7 @@ export class Explainer {
 
   /** A recorded refusal; null: the last. */
   async attempt(id: string | null): Promise<Explanation> {
+    await this.#p.refusalsWritten(); // whoever was refused may ask at once
     const row = await findAttestation(this.#p.store, id);
     if (!row) throw notFound("attempt", id === null ? "refusal recorded yet" : "attempt recorded (refusals alike are counted, not recorded one by one)");
     const judged = await this.#judge(row.facts as Facts, row.pid, []);
@@ -51,15 +51,13 @@ export class Explainer {
 
   async #judge(facts: Facts, pid: number, above: readonly number[], unit?: string): Promise<Omit<Explanation, "attempt" | "at">> {
     const { catalog, store } = this.#p;
-    const near = (kind: string, name: string, sets: readonly SelectorSet[]): NearMatch => {
-      const match = matchSelectors(sets, facts);
-      return { kind, name, matches: match.matches, firstMismatch: match.matches ? "" : match.firstMismatch };
-    };
+    const near = (kind: string, name: string, sets: readonly SelectorSet[]) => ({ kind, name, match: matchSelectors(sets, facts) });
     const agents = [
       ...catalog.agents.map((agent) => near("agent", agent.definition.name, agent.definition.selectors)),
       ...catalog.services.map((service) => near("service", service.definition.name, service.definition.selectors)),
-    ].sort((a, b) => Number(b.matches) - Number(a.matches));
-    const matching = agents.filter((match) => match.matches && match.kind === "agent").map((match) => match.name ?? "");
+    ].sort((a, b) => closerFirst(a.match, b.match))
+      .map(({ kind, name, match }) => ({ kind, name, matches: match.matches, firstMismatch: match.matches ? "" : match.firstMismatch }));
+    const matching = agents.filter((match) => match.matches && match.kind === "agent").map((match) => match.name);
     const rows = matching.length === 0 ? [] : await listTasks(store, { agents: matching, state: null, refs: {}, before: null, limit: mostTasks });
     const live = rows.filter((row) => row.state === "ready" || row.state === "active");
     const tasks = live.map((row) => {
@@ -91,7 +89,7 @@ export class Explainer {
       verdict = "it is a service and gets the service's SVIDs";
       remedy = "";
     } else if (closest) {
-      remedy = `change the selectors of ${closest.kind ?? ""} ${closest.name ?? ""} in the catalog (${closest.firstMismatch ?? ""}), then: brevet apply -f CATALOG`;
+      remedy = `change the selectors of ${closest.kind} ${closest.name} in the catalog (${closest.firstMismatch}), then: brevet apply -f CATALOG`;
     }
     return { verdict, facts: toStruct({ ...facts }), agents, tasks, remedy };
   }

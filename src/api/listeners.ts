@@ -107,7 +107,7 @@ export function createApi(p: ApiParts): Api {
     ...common, roles: networkRoles, messageBytes: adminMessageBytes,
     limits: new CallerLimits({ ...config.limits, perUidConnections: config.limits.perIdentityConnections }),
   });
-  const access = new Access({ store, catalog, claims, bindings });
+  const access = new Access({ trustDomain, store, catalog, claims, bindings });
   const clockDifferenceMs = async (): Promise<number> => Date.now() - (await readClock(store)).getTime();
   const info = { trustDomain, trust, crls: p.crls, health: p.health, startedAt: new Date(), postgresVersion: p.postgresVersion, clockDifferenceMs };
   for (const api of [workload, admin, network]) {
@@ -125,7 +125,7 @@ export function createApi(p: ApiParts): Api {
   workload.addService(services.agent, agentHandlers(workload, { ...p, trustDomain, access }));
   workload.addService(envoyServices.secrets, secretHandlers(workload, { ...p, trustDomain, onServicesChanged: p.onServices, onLost }));
 
-  const adminParts = { ...p, trustDomain, access, explain: new Explainer({ store, catalog, claims, hash: p.hash }) };
+  const adminParts = { ...p, trustDomain, access, explain: new Explainer({ store, catalog, claims, hash: p.hash, refusalsWritten: () => refusals.written() }) };
   for (const api of [admin, network]) {
     api.addService(services.revocations, { ...revocationHandlers(api, adminParts), ...propagationHandlers(api, p) });
     api.addService(services.catalog, catalogHandlers(api, adminParts));

@@ -19,6 +19,7 @@ export class Refusals {
   readonly #store: Store;
   readonly #windows = new Map<string, Window>();
   readonly #timer: NodeJS.Timeout;
+  readonly #writing = new Set<Promise<void>>();
 
   constructor(store: Store) {
     this.#store = store;
@@ -36,6 +37,11 @@ export class Refusals {
     });
     const { code, message, violations, cause } = error;
     return new BrevetError(code, message, { violations, cause, metadata: { ...error.metadata, attempt: recorded } });
+  }
+
+  /** Resolves when what was noted until now is in the database, or could not be written. */
+  async written(): Promise<void> {
+    await Promise.all(this.#writing);
   }
 
   close(): Promise<void> {
@@ -59,7 +65,8 @@ export class Refusals {
     }
     window.recorded++;
     window.last = attestation;
-    void addAttestation(this.#store, attestation).catch(() => undefined);
+    const writing = addAttestation(this.#store, attestation).catch(() => undefined).finally(() => this.#writing.delete(writing));
+    this.#writing.add(writing);
     return attestation.attempt;
   }
 

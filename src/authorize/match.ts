@@ -4,21 +4,28 @@
 // Where the facts come from is src/attest's business; which tasks follow is src/claim's.
 import type { Facts, SelectorSet } from "../identity/selectors.ts";
 
-export type Match = { readonly matches: true } | { readonly matches: false; readonly firstMismatch: string };
+/** Of the alternative that is closest: the fewest facts fail, of those alike the most hold. */
+export type Match = { readonly matches: true } | { readonly matches: false; readonly firstMismatch: string; readonly failing: number; readonly holding: number };
 
-/** Tries each alternative; if none holds, says what failed first in the one of which most facts hold. */
+/** Tries each alternative; if none holds, says what failed first in the closest. */
 export function matchSelectors(sets: readonly SelectorSet[], facts: Facts): Match {
-  let closest: { readonly holding: number; readonly firstMismatch: string } | undefined;
+  let closest: Match & { readonly matches: false } | undefined;
   for (const set of sets) {
     const asked = keysOf(set);
     const failing = asked.filter((key) => set[key] !== facts[key]);
-    const [first] = failing;
-    if (first === undefined && asked.length > 0) return { matches: true };
-    const holding = asked.length - failing.length;
-    if (closest && holding <= closest.holding) continue;
-    closest = { holding, firstMismatch: first === undefined ? "the set asks for nothing" : mismatch(first, set, facts) };
+    if (failing.length === 0 && asked.length > 0) return { matches: true };
+    const first = failing.find((key) => key !== "sha256") ?? failing[0]; // the hash is looked at only where all else holds
+    const match = { matches: false, failing: Math.max(1, failing.length), holding: asked.length - failing.length,
+      firstMismatch: first === undefined ? "the set asks for nothing" : mismatch(first, set, facts) } as const;
+    if (!closest || closerFirst(match, closest) < 0) closest = match;
   }
-  return { matches: false, firstMismatch: closest?.firstMismatch ?? "no selectors" };
+  return closest ?? { matches: false, failing: 1, holding: 0, firstMismatch: "no selectors" };
+}
+
+/** A comparison for sort(). */
+export function closerFirst(a: Match, b: Match): number {
+  if (a.matches || b.matches) return Number(b.matches) - Number(a.matches);
+  return a.failing - b.failing || b.holding - a.holding;
 }
 
 /** Whether the executable's hash could decide: a set asks for it and, of the given facts, all others in that set hold. */

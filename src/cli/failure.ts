@@ -17,7 +17,7 @@ const byField: Readonly<Record<string, string>> = {
 /** Requests' fields that another word stands for on the command line. */
 const flags: Readonly<Record<string, string>> = {
   ttl_seconds: "--ttl", on_behalf_of: "--for", purpose: "--purpose", context: "--context", refs: "--ref", bind: "--bind",
-  scope: "--scope", reason: "--reason", ticket: "--ticket-file", pid: "--pid", page_size: "--limit", all: "--confirm",
+  scope: "--scope", reason: "--reason", ticket: "--ticket-file", pid: "--pid", page_size: "--limit", page_token: "--page-token", all: "--confirm",
 };
 
 const remedies: Partial<Record<ErrorCode, (error: BrevetError) => string | undefined>> = {

@@ -54,6 +54,9 @@ export async function main(argv: readonly string[]): Promise<number> {
     at = command;
     throw error;
   });
+  brevet.hook("preAction", (_, action) => {
+    at = commandsOf(brevet).find(([command]) => command === action)?.[1] ?? at;
+  });
   try {
     await brevet.parseAsync(argv, { from: "user" });
     return Number(process.exitCode ?? 0);

@@ -26,7 +26,7 @@ export async function sockets(where: Where): Promise<Sockets> {
 }
 
 function pathOf(address: string): string {
-  const path = /^unix:(?:\/\/)?(\/[^?#]*)$/.exec(address)?.[1];
+  const path = /^unix:(?:\/\/)?(\/(?!\/)[^?#]*)$/.exec(address)?.[1];
   if (path !== undefined) return path;
   throw new BrevetError("CONFIG_INVALID", `SPIFFE_ENDPOINT_SOCKET: "${address}" is not a unix socket's address (unix:///…)`);
 }

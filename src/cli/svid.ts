@@ -13,7 +13,7 @@ import { BrevetError } from "../errors.ts";
 import type { SvidRecord__Output } from "../generated/brevet/v1/SvidRecord.ts";
 import type { X509SVID__Output } from "../generated/X509SVID.ts";
 import type { X509SVIDResponse__Output } from "../generated/X509SVIDResponse.ts";
-import { answering, collect, duration, group, readInput, usageError, wholeNumber } from "./options.ts";
+import { answering, collect, duration, group, more, pageToken, readInput, usageError, wholeNumber } from "./options.ts";
 import type { Common } from "./options.ts";
 import { print, safe, table, when, writeLine } from "./output.ts";
 import { writePrivate } from "./private-file.ts";
@@ -123,16 +123,17 @@ function addJwt(svid: Command): void {
     });
 }
 
-type ListFlags = Common & { task?: string; live?: true; limit: number };
+type ListFlags = Common & { task?: string; live?: true; limit: number; pageToken?: string };
 
 function addList(svid: Command): void {
   answering(svid, "list", { summary: "List the SVIDs that were issued, newest first", example: "brevet svid list --task 0190c2a4 --live" })
     .option("--task <task>", "only of this task")
     .option("--live", "only those neither expired nor revoked")
     .option("--limit <n>", "at most so many", wholeNumber(1, 10_000_000), 100)
+    .addOption(pageToken())
     .action(async (flags: ListFlags) => {
       const task = flags.task === undefined ? "" : taskRef(flags.task);
-      const found: { svids: SvidRecord__Output[]; nextPageToken: string } = { svids: [], nextPageToken: "" };
+      const found: { svids: SvidRecord__Output[]; nextPageToken: string } = { svids: [], nextPageToken: flags.pageToken ?? "" };
       await asAdmin(flags, async (broker) => {
         do {
           const page = await about("task", flags.task ?? "", broker.log.listSvids({
@@ -143,7 +144,7 @@ function addList(svid: Command): void {
         } while (found.nextPageToken !== "" && found.svids.length < flags.limit);
       });
       await print(flags.output, found, () => svidTable(found.svids));
-      if (flags.output === "table" && found.nextPageToken !== "") writeLine("more: raise --limit");
+      if (flags.output === "table" && found.nextPageToken !== "") writeLine(more(found.nextPageToken));
     });
 }
 

@@ -11,7 +11,7 @@ import { BrevetError } from "../errors.ts";
 import type { Propagation__Output } from "../generated/brevet/v1/Propagation.ts";
 import type { Task__Output } from "../generated/brevet/v1/Task.ts";
 import { binds, scopes, taskStates } from "../identity/task.ts";
-import { answering, duration, group, pair, pairsOf, pid, readInput, usageError, wholeNumber, collect } from "./options.ts";
+import { answering, duration, group, more, pageToken, pair, pairsOf, pid, readInput, usageError, wholeNumber, collect } from "./options.ts";
 import type { Common } from "./options.ts";
 import { fields, pairs, painter, print, printNext, safe, short, table, when } from "./output.ts";
 import { propagationNow, propagationText } from "./propagation.ts";
@@ -140,7 +140,7 @@ function addClaim(task: Command): void {
     });
 }
 
-type ListFlags = Common & { agent?: string; state?: string; ref?: Record<string, string>; limit: number };
+type ListFlags = Common & { agent?: string; state?: string; ref?: Record<string, string>; limit: number; pageToken?: string };
 
 function addLooking(task: Command): void {
   answering(task, "list", { summary: "List tasks, newest first", example: "brevet task list --state active --ref issue=42" })
@@ -148,9 +148,10 @@ function addLooking(task: Command): void {
     .addOption(new Option("--state <state>", "only in this state").choices(taskStates))
     .option("--ref <key=value>", "only with this search key (repeatable: all must match)", pair)
     .option("--limit <n>", "at most so many", wholeNumber(1, 1_000_000), 100)
+    .addOption(pageToken())
     .action(async (options: ListFlags) => {
       const found = await asOpener(options, (broker) => listTasks(broker, options));
-      await print(options.output, found, () => taskTable(found.tasks) + (found.nextPageToken ? "\nmore: raise --limit" : ""));
+      await print(options.output, found, () => taskTable(found.tasks) + (found.nextPageToken ? `\n${more(found.nextPageToken)}` : ""));
     });
 
   answering(task, "show", { summary: "Show all that is known of a task", example: "brevet task show pid:4711" })
@@ -189,7 +190,7 @@ async function propagationIfAllowed(broker: Connection, task: string): Promise<P
 type Page = { tasks: Task__Output[]; nextPageToken: string };
 
 async function listTasks(broker: Connection, flags: ListFlags): Promise<Page> {
-  const found: Page = { tasks: [], nextPageToken: "" };
+  const found: Page = { tasks: [], nextPageToken: flags.pageToken ?? "" };
   do {
     const page = await broker.tasks.list({
       agent: flags.agent ?? "", state: flags.state ?? "", refs: { ...flags.ref },

@@ -126,7 +126,7 @@ function dialTarget(address: string): string {
   if (!address) throw new BrevetError("CONFIG_INVALID", `no broker's address: ${remedy}`);
   const port = /^tcp:\/\/127\.0\.0\.1:(\d{1,5})$/.exec(address)?.[1];
   if (port !== undefined) return `ipv4:127.0.0.1:${port}`;
-  const path = /^unix:(?:\/\/)?(\/[^?#]*)$/.exec(address)?.[1];
+  const path = /^unix:(?:\/\/)?(\/(?!\/)[^?#]*)$/.exec(address)?.[1];
   if (path === undefined) throw new BrevetError("CONFIG_INVALID", `${address}: not a unix socket's address: ${remedy}`);
   if (Buffer.byteLength(path) > longestSocketPath) {
     throw new BrevetError("CONFIG_INVALID", `${path}: a socket's path has at most ${longestSocketPath} bytes`);
