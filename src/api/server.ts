@@ -6,10 +6,12 @@
 import { chmodSync, lstatSync, unlinkSync } from "node:fs";
 import type { EventEmitter } from "node:events";
 import net from "node:net";
+import type { Duplex } from "node:stream";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 import type { sendUnaryData, ServerDuplexStream, ServerUnaryCall, ServerWritableStream, UntypedServiceImplementation } from "@grpc/grpc-js";
 import type { Caller } from "../attest/caller.ts";
 import { BrevetError, asBrevetError, invalid } from "../errors.ts";
+import { onceBegun } from "./authority.ts";
 import { Connection } from "./connection.ts";
 import type { CallKind, CallerLimits } from "./limits.ts";
 import { mayCall } from "./roles.ts";
@@ -245,13 +247,17 @@ export class ApiServer {
     if (!this.#o.limits.connect(share)) throw new BrevetError("RATE_LIMITED", `${share} holds too many connections`);
     const id = `c${this.#next++}`;
     this.#connections.set(id, connection);
-    // grpc-js hands a call's peer address on as text: for our connections it is this key
-    Object.defineProperties(socket, { remoteAddress: { value: id }, remotePort: { value: undefined } });
     socket.once("close", () => {
       this.#connections.delete(id);
       this.#o.limits.disconnect(share);
     });
-    this.#injector.injectConnection(socket);
+    const speak = (connection: Duplex): void => {
+      // grpc-js hands a call's peer address on as text: for our connections it is this key
+      Object.defineProperties(connection, { remoteAddress: { value: id }, remotePort: { value: undefined } });
+      this.#injector.injectConnection(connection);
+    };
+    if (this.#o.door) onceBegun(socket, speak);
+    else speak(socket);
   }
 
   #admit(call: AnyUnary | AnyStream, method: string, kind: CallKind = "fetches"): Call {

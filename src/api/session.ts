@@ -7,6 +7,7 @@
 // what a call's message holds is wire.ts's business, how many calls a user may make limits.ts's.
 import { constants } from "node:http2";
 import type { Http2Server, IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from "node:http2";
+import type { Socket } from "node:net";
 import type { Server } from "@grpc/grpc-js";
 import { BrevetError, invalid } from "../errors.ts";
 import { toGrpcError } from "./status.ts";
@@ -35,6 +36,7 @@ export function guardSessions(grpc: Server, options: SessionOptions): void {
   const server = http2Of(grpc);
   server.updateSettings({ maxHeaderListSize: options.metadataBytes });
   server.prependListener("session", (session) => {
+    keepAddress(session);
     watchNoise(session);
     renewInTime(session);
   });
@@ -54,6 +56,13 @@ function http2Of(grpc: Server): Http2Server {
   const [server] = servers?.keys() ?? [];
   if (!server) throw new TypeError("grpc-js: its HTTP/2 server is not where it was");
   return server;
+}
+
+/** What is no net.Socket node:http2 wraps into one, which has no address; `session.socket` shows it, but is a proxy of it. */
+function keepAddress(session: ServerHttp2Session): void {
+  const socket = session.socket.once("close", () => undefined) as Socket & { readonly stream?: { readonly remoteAddress?: string } };
+  const address = socket.stream?.remoteAddress;
+  if (address !== undefined) Object.defineProperty(socket, "remoteAddress", { value: address });
 }
 
 function watchNoise(session: ServerHttp2Session): void {

@@ -31,13 +31,17 @@ function pathOf(address: string): string {
   throw new BrevetError("CONFIG_INVALID", `SPIFFE_ENDPOINT_SOCKET: "${address}" is not a unix socket's address (unix:///…)`);
 }
 
+/** How a client of HTTP/2 begins: the preface and no settings of its own. */
+const hello = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
 /**
  * `open`, or why not: ENOENT, ECONNREFUSED, EACCES, …
- * A broker speaks first (HTTP/2 SETTINGS); to whom the admin socket is not for, it closes without a word.
+ * A broker answers with its settings; to whom the admin socket is not for, it closes without a word.
  */
 export async function probe(path: string): Promise<string> {
   return await new Promise((resolve) => {
     const socket = dial({ path, timeout: 5_000 });
+    socket.write(hello);
     const done = (answer: string) => (): void => {
       socket.destroy();
       resolve(answer);

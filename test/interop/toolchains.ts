@@ -1,13 +1,14 @@
 // Which foreign programs are there to prove ourselves against?
-// The Go program and the Python environment are made anew for each run, with exact versions and
-// checksums, where every user may execute them. What a machine lacks is said loudly and its tests are
+// The Go and Rust programs and the Python environment are made anew for each run, with exact versions
+// and checksums, where every user may execute them. What a machine lacks is said loudly and its tests are
 // skipped; in CI it is a failure.
 // What the programs are asked is the tests' business.
-import { execFileSync, spawnSync } from "node:child_process";
-import { chmodSync, copyFileSync, existsSync, mkdtempSync, readdirSync, realpathSync, rmSync } from "node:fs";
+import { execFile, execFileSync, spawnSync } from "node:child_process";
+import { chmodSync, copyFileSync, cpSync, existsSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import type { TestProject } from "vitest/node";
 
 declare module "vitest" {
@@ -21,6 +22,8 @@ export type Foreign = {
   readonly go: string | null;
   /** The same program under another path: to the broker, somebody else. */
   readonly goService: string | null;
+  /** The client's program, and the folder of its crate, where more can be built with what it was. */
+  readonly rust: { readonly program: string; readonly crate: string } | null;
   /** The environment's interpreter: to run, and as the kernel names it. */
   readonly python: { readonly program: string; readonly path: string } | null;
   /** Envoy's own program. */
@@ -32,24 +35,29 @@ export type Foreign = {
   /** The directory of pkilint's programs. */
   readonly pkilint: string | null;
   readonly javac: boolean;
+  /** The client's classes and what they need; the program that runs them, as the kernel names it. */
+  readonly java: { readonly program: string; readonly classpath: string } | null;
   readonly openssl: boolean;
   readonly keytool: boolean;
 };
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 
-export default function setup(project: TestProject): () => void {
+export default async function setup(project: TestProject): Promise<() => void> {
   const folder = mkdtempSync(join(tmpdir(), "brevet-interop-"));
   const remove = (): void => rmSync(folder, { recursive: true, force: true });
   try {
     chmodSync(folder, 0o755);
+    const rusting = has("cargo", "--version") ? buildRust(folder) : null; // the longest: beside the others
+    rusting?.catch(() => {}); // heard below, unless another fails first
     const go = has("go", "version") ? buildGo(folder, "go", "client") : null;
     const goLists = go === null ? null : buildGo(folder, "lists", "lists");
     const goService = go === null ? null : copyOf(go, join(folder, "service"));
     const python = makePython(folder);
     const envoy = python === null ? null : installEnvoy(folder, python.program);
+    const javac = has("javac", "-version");
     project.provide("foreign", {
-      go, goService, goLists, python, pkilint: installPkilint(folder), javac: has("javac", "-version"), envoy,
+      go, goService, goLists, rust: await rusting, python, pkilint: installPkilint(folder), javac, java: javac ? buildJava(folder) : null, envoy,
       stock: { nginx: has("/usr/sbin/nginx", "-v"), haproxy: has("/usr/sbin/haproxy", "-v"), postgresql: postgresPrograms() },
       openssl: has("openssl", "version"), keytool: has("keytool", "-help"),
     });
@@ -79,6 +87,30 @@ function buildGo(folder: string, source: string, name: string): string {
   run("go", ["build", "-mod=readonly", "-trimpath", "-o", program, "."], { cwd: join(here, source), env: { ...process.env, CGO_ENABLED: "0" } });
   chmodSync(program, 0o755);
   return program;
+}
+
+async function buildRust(folder: string): Promise<Foreign["rust"]> {
+  const crate = join(folder, "rust");
+  cpSync(join(here, "rust"), crate, { recursive: true });
+  const cargo = async (...args: string[]): Promise<unknown> => await promisify(execFile)("cargo", [...args, "--quiet"], { cwd: crate });
+  await cargo("generate-lockfile");
+  const lock = join(crate, "Cargo.lock");
+  const [, registry = ""] = /^source = "(.*)"$/m.exec(readFileSync(lock, "utf8")) ?? [];
+  writeFileSync(lock, readFileSync(join(crate, "Cargo.lock.in"), "utf8").replaceAll('source = "registry"', `source = "${registry}"`));
+  await cargo("build", "--locked");
+  return { program: copyOf(join(crate, "target", "debug", "client"), join(folder, "rustacean")), crate };
+}
+
+function buildJava(folder: string): Foreign["java"] {
+  if (!has("mvn", "--version")) return null;
+  const place = join(folder, "java");
+  cpSync(join(here, "java"), place, { recursive: true });
+  const copy = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
+  run("mvn", ["-q", "-B", copy, `-DoutputDirectory=${join(place, "lib")}`, "-DincludeScope=runtime"], { cwd: place });
+  const classpath = `${join(place, "classes")}:${join(place, "lib")}/*`;
+  run("javac", ["-cp", classpath, "-d", join(place, "classes"), join(place, "Client.java")]);
+  run("chmod", ["-R", "go+rX", place]);
+  return { program: realpathSync(execFileSync("sh", ["-c", "command -v java"], { encoding: "utf8" }).trim()), classpath };
 }
 
 function copyOf(program: string, path: string): string {

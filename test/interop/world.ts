@@ -28,7 +28,7 @@ type Line = { readonly id?: number; readonly event?: string } & Answer<unknown>;
 
 /** A path selector for each program; all of them run as one user where the test is not root. */
 function catalog(): string {
-  const { go, goService, python } = inject("foreign");
+  const { go, goService, python, rust, java } = inject("foreign");
   const entry = (name: string, uid: number, path: string | null | undefined, more = ""): string =>
     path ? `  - { name: ${name}, owner: lead@${trustDomain}, selectors: [{ uid: ${uid}, path: "${path}" }]${more} }\n` : "";
   const own = realpathSync(process.execPath);
@@ -36,6 +36,8 @@ function catalog(): string {
     + entry("gopher", agentUid, go, ", purpose: proves, tasksPerInstance: 8")
     + entry("brief", agentUid, go, ", purpose: proves, x509Ttl: 15s, jwtTtl: 5s, tasksPerInstance: 8")
     + entry("pythonist", agentUid, python?.path, ", purpose: proves, tasksPerInstance: 8")
+    + entry("rustacean", agentUid, rust?.program, ", purpose: proves, tasksPerInstance: 8")
+    + entry("javanese", agentUid, java?.program, ", purpose: proves, tasksPerInstance: 8")
     + entry("shell", ownUid, own, ", purpose: proves")
     + "services:\n"
     + entry("crm", ownUid, own)
