@@ -6,12 +6,15 @@
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import type { TLSSocket } from "node:tls";
-import { connect } from "../src/client/connect.ts";
 import { WorkloadSource } from "../src/client/source.ts";
 import { serviceIs } from "../src/verify/authorize.ts";
 import { callerOf, connectMtls, createMtlsServer } from "../src/verify/tls.ts";
 import { Verifier } from "../src/verify/verifier.ts";
+import { services } from "../src/proto.ts";
+import { answerOf, connections } from "./load-tasks.ts";
 import { now } from "./worker.ts";
+
+const { Close } = services.tasks;
 
 /** Task → when each verifier of this process refused it. */
 const refused = new Map<string, number[]>();
@@ -63,8 +66,7 @@ export const jobs = {
   async closeAtRate({ socket, tasks, perSecond, oneOf }: { socket: string; tasks: readonly string[]; perSecond: number; oneOf: number }): Promise<{
     seconds: number; failed: number; answered: [task: string, at: number][];
   }> {
-    const connections = Array.from({ length: 8 }, () => connect({ address: `unix://${socket}` }));
-    await Promise.all(connections.map((connection) => connection.trust.getInfo({})));
+    const wires = await connections(socket, Close.path, 8);
     const answered: [string, number][] = [];
     let failed = 0;
     const began = now();
@@ -75,7 +77,7 @@ export const jobs = {
       if (early > 0) await new Promise((resolve) => setTimeout(resolve, early));
       while (open >= 512) await new Promise<void>((resolve) => (ended = resolve)); // it can't keep up: the rate says so
       open++;
-      void (connections[i % connections.length]?.tasks.close({ task }) ?? Promise.reject(new Error("none"))).then(() => {
+      void answerOf(wires[i % wires.length]!, Close.requestSerialize({ task })).then(() => {
         if (isSampled(task, oneOf)) answered.push([task, now()]);
       }, () => {
         failed++;
@@ -86,7 +88,7 @@ export const jobs = {
     }
     while (open > 0) await new Promise<void>((resolve) => (ended = resolve));
     const seconds = (now() - began) / 1000;
-    for (const connection of connections) connection.close();
+    for (const wire of wires) wire.close();
     return { seconds, failed, answered };
   },
 

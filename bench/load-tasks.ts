@@ -16,7 +16,7 @@ const agent = "bench";
 const { Open, Close, ChangeContext } = services.tasks;
 
 /** The answer's message; a call that has none has failed. */
-function answerOf(wire: Wire, request: Buffer): Promise<Buffer> {
+export function answerOf(wire: Wire, request: Buffer): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     let answer: Buffer | undefined;
     wire.call(prefixed(request), {
@@ -26,7 +26,7 @@ function answerOf(wire: Wire, request: Buffer): Promise<Buffer> {
   });
 }
 
-function connections(socket: string, method: string, count: number): Promise<Wire[]> {
+export function connections(socket: string, method: string, count: number): Promise<Wire[]> {
   return Promise.all(Array.from({ length: count }, () => Wire.connect(socket, method)));
 }
 
