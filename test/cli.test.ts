@@ -69,11 +69,20 @@ describe("the help of", () => {
     }
   });
 
-  test.each(["run", "sidecar", "svid x509", "svid jwt", "task claim", "doctor", "operator add"])("%s offers no broker on another machine, and says why not", (path) => {
+  test.each(["run", "svid x509", "svid jwt", "task claim", "doctor", "operator add"])("%s offers no broker on another machine, and says why not", (path) => {
     expect(helpOf(commandOf(`brevet ${path}`))).not.toMatch(/^ +--(server|identity) /m);
     const { code, stdout, stderr } = brevet(...path.split(" "), "--server", "broker.example.org:8641", "--identity", "alice/");
     expect(stderr).toMatch(/--server is not for this command.*on the broker's own machine \[USAGE\]/);
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+  });
+
+  test("an agent's sidecar takes none either; one for a verifier does, and keeps no identity then", () => {
+    const sidecar = (...args: string[]): unknown => {
+      const { code, stderr } = brevet("sidecar", "--dir", "/nowhere", "--server", "broker.example.org:8641", ...args);
+      return [code, stderr.split("\n")[0]];
+    };
+    expect(sidecar("--pid", "1")).toEqual([2, expect.stringMatching(/--server goes with --verifier.*on the broker's own machine \[USAGE\]/)]);
+    expect(sidecar("--verifier", "--audience", "crm")).toEqual([2, expect.stringContaining("want a broker of this machine")]);
   });
 
   test("every command that answers prints table, json and yaml", () => {

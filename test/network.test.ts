@@ -2,8 +2,7 @@
 // Real brokers on listen.grpc, certificates that an administrator made, SVIDs of agents and services; what is removed
 // is cut, what is not one's own is not there, and the first contact trusts only what a person compared.
 // Which role may call what is roles.test.ts's.
-import { readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { mkdtempSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import * as net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -19,6 +18,7 @@ import { agentUid, ownUid } from "./support/agent.ts";
 import { pem } from "./support/authorities.ts";
 import { addOperator } from "./support/operator.ts";
 import type { Identity } from "./support/operator.ts";
+import { Sidecar } from "./support/sidecar.ts";
 import { World } from "./support/world.ts";
 
 const catalog = `
@@ -331,6 +331,31 @@ describe("the command line from another machine", () => {
     await world.admin.operators.remove({ name: "dora", reason: "done" });
     expect((await command(["task", "list", ...there])).stderr).toContain("VERIFY_REVOKED");
   }, 120_000);
+
+  test("keeps bundle and lists as files where there is no broker", async () => {
+    const { key, cert, ca } = await addOperator(world, { name: "nginx", role: "service" });
+    const dir = join(folder, "nginx");
+    mkdirSync(dir);
+    writeFileSync(join(dir, "identity.pem"), key + cert, { mode: 0o600 });
+    writeFileSync(join(dir, "bundle.pem"), ca);
+    const files = join(folder, "nginx-files");
+    const sidecar = await Sidecar.start(world, files, ["--verifier", "--server", world.broker.grpc, "--identity", dir]);
+    try {
+      await world.until("ready", () => existsSync(join(files, ".ready")));
+      expect([...sidecar.files.keys()].sort()).toEqual(["bundle.pem", "crl.pem"]);
+      const before = sidecar.files.get("crl.pem");
+      const agent = await world.agent();
+      const { id } = await world.open({});
+      await agent.claim(id);
+      await agent.x509();
+      await world.close(id);
+      await world.until("the next list", () => sidecar.files.get("crl.pem") !== undefined && sidecar.files.get("crl.pem") !== before);
+      await agent.kill();
+    } finally {
+      sidecar.child.kill("SIGTERM");
+    }
+    expect(await sidecar.exit()).toBe(0);
+  });
 
   test("takes certificate and key from files, or a key store is made", async () => {
     const { key, cert, ca } = await addOperator(world, { name: "files", role: "auditor" });

@@ -309,11 +309,16 @@ describe("the keeper", () => {
       expect(keeper.problems).toEqual([]);
       const older = await list(4n, 300);
       expect(() => keeper.trust(bundle(older))).toThrow("went back from 5 to 4");
-      keeper.brokerIsAway(undefined);
-      vi.advanceTimersByTime(31_000);
-      expect(keeper.problems).toEqual(["broker: away for 31 s"]);
+      vi.advanceTimersByTime(25_000);
+      keeper.brokerAnswers();
+      vi.advanceTimersByTime(25_000);
+      expect(keeper.problems).toEqual([]);
+      vi.advanceTimersByTime(6_000); // nothing was said to be wrong: it only does not answer
+      expect(keeper.problems).toEqual(["broker: not heard for 31 s"]);
+      expect(existsSync(join(path, ".ready"))).toBe(false);
       keeper.brokerIsHere();
       vi.advanceTimersByTime(300_000);
+      keeper.brokerAnswers();
       expect(keeper.problems).toEqual([expect.stringMatching(/^lists: past their nextUpdate, /)]);
       expect(existsSync(join(path, ".ready"))).toBe(false);
       expect([...readGeneration(path).keys()].sort()).toEqual(["bundle.pem", "crl.pem"]);
@@ -326,3 +331,85 @@ describe("the keeper", () => {
     }
   });
 });
+
+describe("the hook", () => {
+  test("has 30 s, then it is killed with all that it started, and run again", async () => {
+    const pids = join(folders, randomBytes(6).toString("hex"));
+    const said: string[] = [];
+    const hook = new Hook(`if [ -e ${pids} ]; then exit 0; fi; sleep 600 & echo $$ $! > ${pids}.new; mv ${pids}.new ${pids}; wait`, folders, (text) => said.push(text));
+    const turn = async (isSo: () => boolean): Promise<void> => {
+      while (!isSo()) await new Promise((resolve) => setImmediate(resolve));
+    };
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    try {
+      hook.call("changed");
+      await turn(() => existsSync(pids));
+      vi.advanceTimersByTime(29_900);
+      const started = readFileSync(pids, "utf8").trim().split(" ").map(Number);
+      expect(started.map(isAlive)).toEqual([true, true]);
+      vi.advanceTimersByTime(200);
+      await turn(() => hook.failure === "not done within 30 s");
+      await turn(() => !started.some(isAlive));
+      expect(said).toEqual(["hook: changed: not done within 30 s"]);
+    } finally {
+      vi.useRealTimers();
+    }
+    await world.until("the next run", () => hook.failure === undefined);
+    expect(await hook.finish()).toBeUndefined();
+  });
+});
+
+function isAlive(pid: number): boolean {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    return !stat.slice(stat.lastIndexOf(")") + 2).startsWith("Z");
+  } catch {
+    return false;
+  }
+}
+
+describe.runIf(canMount())("a disk that is full", { timeout: 90_000 }, () => {
+  test("keeps what there is and says so; room brings what is new; what ended is gone all the same", async () => {
+    const disk = newFolder();
+    mkdirSync(disk);
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=256k,mode=0755", "brevet-test", disk]);
+    try {
+      const [folder, filler] = [join(disk, "f"), join(disk, "filler")];
+      const told = join(folders, randomBytes(6).toString("hex"));
+      const agent = await world.agent();
+      const { id } = await world.open();
+      const sidecar = await Sidecar.start(world, folder, ["--task", id, "--pid", String(agent.pid), "--on-change", `echo "$BREVET_EVENT $(ls "$BREVET_DIR" | wc -l)" >> ${told}`]);
+      const ready = (): boolean => existsSync(join(folder, ".ready"));
+      await world.until("ready", ready);
+      const fill = (): void => void execFileSync("sh", ["-c", `cat /dev/zero > ${filler} 2>/dev/null; test -s ${filler}`]);
+      fill();
+      const [before, runs] = [sidecar.files, readFileSync(told, "utf8")];
+      await world.change(id, { step: "2" });
+      await world.until("it says so", () => !ready() && sidecar.output.includes("ENOSPC"));
+      expect(sidecar.files).toEqual(before);
+      expect(readFileSync(told, "utf8")).toBe(runs); // nothing has changed
+      rmSync(filler);
+      await world.until("the new one", () => ready() && sidecar.files.get("svid.pem") !== before.get("svid.pem"));
+      fill();
+      await world.close(id);
+      expect(await sidecar.exit()).toBe(3);
+      expect(sidecar.files.size).toBe(0);
+      expect(readFileSync(told, "utf8").trim().split("\n").at(-1)).toBe("revoked 0");
+    } finally {
+      execFileSync("umount", ["-l", disk]);
+    }
+  });
+});
+
+function canMount(): boolean {
+  const at = mkdtempSync(join(tmpdir(), "brevet-mount-"));
+  try {
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=64k", "brevet-test", at], { stdio: "ignore" });
+    execFileSync("umount", ["-l", at], { stdio: "ignore" });
+    return true;
+  } catch {
+    return false;
+  } finally {
+    rmSync(at, { recursive: true, force: true });
+  }
+}

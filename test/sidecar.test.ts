@@ -165,6 +165,21 @@ describe("for an agent's process", { timeout: 90_000 }, () => {
     const sidecar = await Sidecar.start(world, newFolder(), ["--task", id, "--ticket-file", file, "--pid", String(agent.pid), "--once"], as);
     expect([await sidecar.exit(), sidecar.output]).toEqual([0, expect.stringContaining("identity: ")]);
   });
+
+  test("a ticket alone says which task, once; auto may be said", async () => {
+    const [agent, other] = [await world.agent(), await world.agent()];
+    const { id, ticket } = await world.open({ bind: "ticket" });
+    const file = join(folders, randomBytes(6).toString("hex"));
+    writeFileSync(file, `${ticket}\n`, { mode: 0o644 });
+    const first = await Sidecar.start(world, newFolder(), ["--ticket-file", file, "--pid", String(agent.pid), "--once"], as);
+    expect([await first.exit(), first.output]).toEqual([0, expect.stringContaining("identity: ")]);
+    expect(svidIn(first)?.binding?.task).toBe(id);
+    const again = await Sidecar.start(world, newFolder(), ["--ticket-file", file, "--pid", String(other.pid), "--once"], as);
+    expect([await again.exit(), again.output]).toEqual([1, expect.stringContaining("[DENIED_TICKET]")]);
+    const held = await Sidecar.start(world, newFolder(), ["auto", "--pid", String(agent.pid), "--once"], as);
+    expect(await held.exit()).toBe(0);
+    expect(svidIn(held)?.binding?.task).toBe(id);
+  });
 });
 
 describe.runIf(asRoot)("nobody else becomes a sidecar", { timeout: 90_000 }, () => {

@@ -43,7 +43,7 @@ export function agentHandlers(server: ApiServer, p: AgentParts): AgentHandlers {
     Claim: server.unary("Agent.Claim", async (request: ClaimRequest__Output, call) => {
       const { caller } = call.connection;
       const fields = new Fields();
-      const reference = fields.text("task", request.task, 2048, !request.auto);
+      const reference = fields.text("task", request.task, 2048, !request.auto && request.ticket === "");
       if (request.auto && reference !== "") fields.wrong("auto", "goes without a task");
       if (request.auto && !request.sidecar) fields.wrong("auto", "is for sidecars: an agent that fetches gets an `auto` task by itself");
       const ticket = fields.text("ticket", request.ticket, 256);
@@ -51,7 +51,7 @@ export function agentHandlers(server: ApiServer, p: AgentParts): AgentHandlers {
       const scope = fields.oneOf("scope", request.scope, scopes, null);
       if (request.auto && scope !== null) fields.wrong("scope", "goes without auto");
       fields.check();
-      const task = request.auto ? undefined : await p.access.anyTask(reference);
+      const task = request.auto ? undefined : await (reference === "" ? p.claims.ofTicket(ticket) : p.access.anyTask(reference));
       const speaksFor = async (process: Caller): Promise<boolean> => {
         if (!request.sidecar) return false;
         const facts = await p.claims.facts(caller, call);

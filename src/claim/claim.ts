@@ -13,7 +13,7 @@ import type { LiveCatalog } from "../authorize/catalog.ts";
 import { BrevetError, notFound } from "../errors.ts";
 import type { Facts } from "../identity/selectors.ts";
 import type { Scope } from "../identity/task.ts";
-import { autoTasks, boundTasks, claimTask, getTask } from "../record/tasks.ts";
+import { autoTasks, boundTasks, claimTask, getTask, taskOfTicket } from "../record/tasks.ts";
 import type { ClaimOutcome, SidecarRef, TaskRow } from "../record/tasks.ts";
 import type { Store } from "../record/store.ts";
 import type { Bindings, Bound, Found } from "./bindings.ts";
@@ -94,6 +94,13 @@ export class Claims {
       throw new BrevetError("DENIED_TICKET", "ticket: this task wants a ticket");
     }
     return this.#bind(row, ticket === "" ? null : hashTicket(ticket), process, facts, by, sidecar);
+  }
+
+  /** The task that a ticket is for, where that is all that is known. */
+  async ofTicket(ticket: string): Promise<TaskRow> {
+    const row = await taskOfTicket(this.#o.store, hashTicket(ticket));
+    if (!row) throw new BrevetError("DENIED_TICKET", "ticket: good for no task (wrong, used or too old): ask for a new one, or name the task");
+    return row;
   }
 
   /**

@@ -14,7 +14,7 @@ import { followIdentity } from "./sidecar-identity.ts";
 import { keepTrust } from "./sidecar-verifier.ts";
 import type { Kept } from "./sidecar.ts";
 
-/** `task`: empty for the one that the instance holds, or the next with bind `auto`. `pid`: 0 for the sidecar's own unit. */
+/** `task`: empty for the ticket's, or without one for the task that the instance holds, or the next with bind `auto`. `pid`: 0 for the sidecar's own unit. */
 export type Target = { readonly task: string; readonly ticket: string; readonly pid: number };
 
 const retryMs = 1_000;
@@ -22,7 +22,7 @@ const longestClaimMs = 60_000;
 
 /** Until the signal aborts; throws its reason if that is an error, and DENIED_TASK_ENDED when the task is over. */
 export async function keepForAgent(kept: Kept, target: Target): Promise<void> {
-  const broker = connect({ address: kept.address });
+  const broker = connect(kept.reach);
   const over = new AbortController();
   const signal = AbortSignal.any([kept.signal, over.signal]);
   let back = (): void => undefined;
@@ -48,7 +48,7 @@ export async function keepForAgent(kept: Kept, target: Target): Promise<void> {
 
 /** Repeats are harmless, and waits for a task or a broker are without end; any other refusal is thrown. */
 async function claimed({ keeper, signal }: Kept, broker: Connection, { task, ticket, pid }: Target): Promise<ClaimResponse__Output> {
-  const request = { task, ticket, pid, sidecar: true, auto: task === "", supervised: false };
+  const request = { task, ticket, pid, sidecar: true, auto: task === "" && ticket === "", supervised: false };
   for (;;) {
     try {
       return await about("task", task, broker.agent.claim(request, { signal, timeoutMs: longestClaimMs }), pid === 0 ? undefined : claimRemedy(pid));

@@ -17,6 +17,7 @@ const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_RDONLY, O_WRONLY } = fs.cons
 const current = "..data";
 const next = "..data_next";
 const readyFile = ".ready";
+const renewMs = 5_000;
 const generation = /^\.\.\d{17}-[0-9a-f]{8}$/;
 
 export class Folder {
@@ -82,12 +83,14 @@ export class Folder {
     });
   }
 
-  /** A mark that cannot be made says the truth: not ready. */
+  /** A mark that cannot be made says the truth: not ready. Its time is renewed: that of a sidecar that was killed grows old. */
   setReady(ready: boolean): void {
     const path = this.#at(readyFile);
     try {
-      if (ready) fs.closeSync(fs.openSync(path, O_WRONLY | O_CREAT | O_NOFOLLOW, 0o644));
-      else fs.rmSync(path, { force: true });
+      if (!ready) return fs.rmSync(path, { force: true });
+      const fd = fs.openSync(path, O_WRONLY | O_CREAT | O_NOFOLLOW, 0o644);
+      if (Date.now() - fs.fstatSync(fd).mtimeMs > renewMs) fs.futimesSync(fd, Date.now() / 1_000, Date.now() / 1_000);
+      fs.closeSync(fd);
     } catch {
       // no room, or no right: what the files themselves need is told when they are written
     }

@@ -1,7 +1,7 @@
 // What stands in the folder now, and may others rely on it?
 // The folder holds what the broker last said, or nothing: what was taken away is gone before anybody is told,
 // whatever else is under way. A list never goes back. It is ready when the files are in place, the hook has
-// taken them, every list is within its time, and the broker was there within the last half minute.
+// taken them, every list is within its time, and the broker answered within the last half minute.
 // RFC 5280 section 5.1.2.5 (nextUpdate: stock software refuses by itself from then on).
 // How files get there is sidecar-folder.ts's business; the hook's runs are sidecar-hook.ts's.
 import { BrevetError, asBrevetError } from "../errors.ts";
@@ -39,7 +39,7 @@ export class Keeper {
   /** Of the write that has failed. */
   #due: HookEvent | undefined;
   #failure: string | undefined;
-  #awaySince: number | undefined = performance.now();
+  #heardAt = performance.now();
   #wasAway = false;
   #wasReady = false;
 
@@ -86,12 +86,16 @@ export class Keeper {
 
   brokerIsHere(): void {
     if (this.#wasAway) this.#o.log("broker: is back");
-    [this.#wasAway, this.#awaySince] = [false, undefined];
+    this.#wasAway = false;
+    this.brokerAnswers();
+  }
+
+  brokerAnswers(): void {
+    this.#heardAt = performance.now();
   }
 
   /** `why`: undefined if it ended the stream in good order. */
   brokerIsAway(why: BrevetError | undefined): void {
-    this.#awaySince ??= performance.now();
     if (why !== undefined && !this.#wasAway) this.#o.log(`broker: ${why.message}`);
     this.#wasAway = why !== undefined;
   }
@@ -100,14 +104,14 @@ export class Keeper {
   get problems(): string[] {
     const now = Date.now();
     const { failure: hook } = this.#o.hook;
-    const away = this.#awaySince === undefined ? 0 : performance.now() - this.#awaySince;
+    const away = performance.now() - this.#heardAt;
     const expiresAt = this.#identity?.expiresAt.getTime() ?? Infinity;
     const nextUpdate = this.#trust?.nextUpdate.getTime() ?? Infinity;
     return [
       ...(this.#hasWritten ? [] : ["files: none yet"]),
       ...(this.#failure === undefined ? [] : [`files: ${this.#failure}`]),
       ...(hook === undefined ? [] : [`hook: ${hook}`]),
-      ...(away > patienceMs ? [`broker: away for ${Math.round(away / 1000)} s`] : []),
+      ...(away > patienceMs ? [`broker: not heard for ${Math.round(away / 1000)} s`] : []),
       ...(nextUpdate <= now ? [`lists: past their nextUpdate, ${new Date(nextUpdate).toISOString()}`] : []),
       ...(expiresAt <= now ? [`identity: expired, ${new Date(expiresAt).toISOString()}`] : []),
     ];

@@ -15,21 +15,40 @@ import { followIdentity } from "./sidecar-identity.ts";
 import type { Kept } from "./sidecar.ts";
 
 const askAgainMs = 30_000;
+const askMs = 10_000;
 const retryMs = 1_000;
 
 /** Until the signal aborts; throws its reason if that is an error. */
 export async function keepForVerifier(kept: Kept): Promise<void> {
-  const broker = connect({ address: kept.address });
+  const broker = connect(kept.reach);
   try {
-    await Promise.all([keepTrust(kept.keeper, broker, kept.signal), keepService(kept, broker)]);
+    await Promise.all([keepTrust(kept.keeper, broker, kept.signal), isHere(kept) ? keepService(kept, broker) : kept.keeper.identity(null)]);
     if (kept.signal.reason instanceof Error) throw asBrevetError(kept.signal.reason);
   } finally {
     broker.close();
   }
 }
 
+/** Elsewhere nobody knows this process: it has no identity of its own to keep. */
+function isHere({ reach }: Kept): boolean {
+  return reach.server === undefined;
+}
+
 /** Until the signal aborts. `onBack`: the broker is there again after it was away. */
 export async function keepTrust(keeper: Keeper, broker: Connection, signal: AbortSignal, onBack = (): void => undefined): Promise<void> {
+  await Promise.all([watch(keeper, broker, signal, onBack), keepAsking(keeper, broker, signal)]);
+}
+
+/** While nothing changes nothing is pushed: that the broker hangs, or lost its database, is found by asking. */
+async function keepAsking(keeper: Keeper, broker: Connection, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    await sleep(askMs, undefined, { signal }).catch(() => undefined);
+    if (signal.aborted) return;
+    await broker.trust.getInfo({}, { signal, timeoutMs: askMs }).then(() => keeper.brokerAnswers(), () => undefined);
+  }
+}
+
+async function watch(keeper: Keeper, broker: Connection, signal: AbortSignal, onBack: () => void): Promise<void> {
   let wasAway = false;
   await follow((stop) => watchBundle(broker, stop), {
     message: (bundle) => {
@@ -60,8 +79,8 @@ async function keepService(kept: Kept, broker: Connection): Promise<void> {
 }
 
 /** Until it is withdrawn, or the signal aborts. */
-async function keepIdentity({ keeper, address, wanted, signal }: Kept): Promise<void> {
-  const source = await WorkloadSource.open({ address, signal }).catch(asBrevetError);
+async function keepIdentity({ keeper, reach, wanted, signal }: Kept): Promise<void> {
+  const source = await WorkloadSource.open({ ...reach, signal }).catch(asBrevetError);
   if (source instanceof BrevetError) {
     if (!signal.aborted) keeper.withdraw(source, "trust");
     return;

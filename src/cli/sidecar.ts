@@ -4,11 +4,13 @@
 // How it ended is said by the exit code alone, a different one for each thing that somebody has to do about it.
 // What is kept for an agent is sidecar-agent.ts's business, for a verifier sidecar-verifier.ts's; the folder, sidecar-folder.ts's.
 import { resolve } from "node:path";
-import { Option } from "commander";
+import { Argument, Option } from "commander";
 import type { Command } from "commander";
 import { groupId, userId } from "../attest/names.ts";
 import { BrevetError, asBrevetError, errorCodes, grpcStatus } from "../errors.ts";
+import type { BrokerOptions } from "../client/connect.ts";
 import { failureText } from "./failure.ts";
+import { networkOptions } from "./network.ts";
 import { collect, command, duration, pid, readInput, usageError } from "./options.ts";
 import type { Common } from "./options.ts";
 import { safe } from "./output.ts";
@@ -27,8 +29,11 @@ type Flags = Common & {
   onChange?: string; once?: true; timeout: number; ready?: string;
 };
 
+/** A broker of this machine by its workload socket, or another's. */
+type Reach = Omit<BrokerOptions, "address"> & { readonly address?: string };
+
 /** What a way of keeping files has to work with. */
-export type Kept = { readonly keeper: Keeper; readonly address: string; readonly wanted: Wanted; readonly signal: AbortSignal };
+export type Kept = { readonly keeper: Keeper; readonly reach: Reach; readonly wanted: Wanted; readonly signal: AbortSignal };
 
 const exitCodes = { done: 0, refused: 1, ended: 3, unreachable: 4, hook: 5, files: 6 } as const;
 
@@ -44,12 +49,12 @@ export function addSidecar(program: Command): void {
       + "30 seconds, and is repeated until it succeeds.\n\n"
       + "Exit codes: 0 done, or stopped by a signal; 1 refused; 2 mistyped; 3 the task has ended, its files are gone; 4 the broker was not "
       + "reached in time (--once); 5 the hook failed (--once); 6 DIR or --ready cannot be used.",
-    here: true,
     example: "brevet sidecar --pid 4711 --dir /run/agent/brevet --audience crm"
   })
+    .addArgument(new Argument("[which]", "auto: the task that the agent holds, or the next one with bind auto; that is also the default").choices(["auto"]))
     .requiredOption("--dir <dir>", "folder to keep the files in; made if it is not there")
     .option("--task <task>", "the agent's task (default: the one that it holds, or the next one with bind auto)")
-    .option("--ticket-file <file>", "with --task: its ticket (-: standard input)")
+    .option("--ticket-file <file>", "the task's ticket; enough without --task, once (-: standard input)")
     .option("--pid <pid>", "the agent's process", pid)
     .option("--verifier", "for no agent: keep bundle and lists, and this process's own SVID if it is a service of the catalog")
     .option("--owner <user>", "of the files: a name or a number")
@@ -61,9 +66,9 @@ export function addSidecar(program: Command): void {
     .option("--once", "end when the files are there and the hook has run once")
     .addOption(new Option("--timeout <duration>", "with --once: how long to wait for the broker").argParser(duration).default(60, "60s"))
     .option("--ready <host:port>", "answer readiness probes over HTTP: 200, or 503 with what is wrong")
-    .action(async (flags: Flags) => {
+    .action(async (which: "auto" | undefined, flags: Flags) => {
       const wanted = wantedOf(flags);
-      const target = targetOf(flags);
+      const target = targetOf(which === "auto", flags);
       const ready = flags.ready === undefined ? undefined : hostAndPort(flags.ready);
       const access = accessOf(flags);
       try {
@@ -110,8 +115,7 @@ async function sidecar(flags: Flags, { wanted, target, access, ready }: Asked): 
   let closeReady: (() => void) | undefined;
   try {
     closeReady = ready && await serveReadiness(ready, () => keeper.problems);
-    const { workload } = await sockets(flags);
-    const kept: Kept = { keeper, address: `unix://${workload}`, wanted, signal: end.signal };
+    const kept: Kept = { keeper, reach: await reachOf(flags), wanted, signal: end.signal };
     await (target === undefined ? keepForVerifier(kept) : keepForAgent(kept, target));
     const hookFailure = await hook.finish();
     return isDone && hookFailure !== undefined ? exitCodes.hook : exitCodes.done;
@@ -132,13 +136,26 @@ function exitCodeOf({ code }: BrevetError): number {
 
 // What was typed
 
-function targetOf({ verifier, task, ticketFile, pid: process }: Flags): Target | undefined {
-  if (verifier && (task !== undefined || ticketFile !== undefined || process !== undefined)) throw usageError("--verifier is for no agent: it goes without --task, --ticket-file and --pid");
-  if (ticketFile !== undefined && task === undefined) throw usageError("--ticket-file goes with --task");
+function targetOf(auto: boolean, { verifier, task, ticketFile, pid: process, server }: Flags): Target | undefined {
+  if (verifier && (auto || task !== undefined || ticketFile !== undefined || process !== undefined)) throw usageError("--verifier is for no agent: it goes without auto, --task, --ticket-file and --pid");
+  if (auto && (task !== undefined || ticketFile !== undefined)) throw usageError("auto goes without --task and --ticket-file");
+  if (!verifier && server !== undefined) throw usageError("--server goes with --verifier: for an agent the kernel must vouch; run it on the broker's own machine");
   return verifier ? undefined : { task: task === undefined || task === "auto" ? "" : taskRef(task), ticket: ticketFile === undefined ? "" : readTicket(ticketFile), pid: process ?? 0 };
 }
 
-function wantedOf({ audience = [], p12PasswordFile }: Flags): Wanted {
+/** For an agent only the broker of this machine will do. */
+async function reachOf(flags: Flags): Promise<Reach> {
+  const { address: _, ...remote } = (flags.verifier && !wantsOwn(flags) && (await networkOptions(flags))) || {};
+  return remote.server === undefined ? { address: `unix://${(await sockets(flags)).workload}` } : remote;
+}
+
+function wantsOwn({ audience = [], p12PasswordFile }: Flags): boolean {
+  return audience.length > 0 || p12PasswordFile !== undefined;
+}
+
+function wantedOf(flags: Flags): Wanted {
+  const { audience = [], p12PasswordFile, server } = flags;
+  if (server !== undefined && wantsOwn(flags)) throw usageError("--audience and --p12-password-file want a broker of this machine: another's does not know this process");
   for (const name of audience) jwtFileName(name);
   const p12Password = p12PasswordFile === undefined ? undefined : readInput(p12PasswordFile).toString("utf8").replace(/\r?\n$/, "");
   if (p12Password === "") throw usageError(`${p12PasswordFile}: holds no password`);

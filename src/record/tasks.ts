@@ -219,6 +219,14 @@ export async function getTask(store: Store, id: string): Promise<TaskRow | undef
   return (await readings(store).add(id)) ?? undefined;
 }
 
+const ofTicketStatement: Statement = { name: "task_of_ticket", text: `select ${taskColumn} ${from} where t.ticket_hash = $1` };
+
+/** The task that waits for this ticket. */
+export async function taskOfTicket(store: Store, hash: Buffer): Promise<TaskRow | undefined> {
+  const [row] = await store.query(ofTicketStatement, [hash]);
+  return row && toTask(row);
+}
+
 export type TaskFilter = {
   /** null: all agents. */
   readonly agents: readonly string[] | null;
