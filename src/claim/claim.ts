@@ -139,12 +139,15 @@ export class Claims {
    * @throws BrevetError DENIED_NO_MATCH, DENIED_NO_TASK, DENIED_TASK_ENDED
    */
   async hold(caller: Caller, endpointTask: string | null, call: Waiting): Promise<Holding> {
-    const { catalog, waitForTaskSeconds } = this.#o;
+    const { catalog, store, waitForTaskSeconds } = this.#o;
     const deadline = performance.now() + waitForTaskSeconds * 1000;
     const waiter: Waiter = { pids: new Set(), agents: new Set(), wake: () => undefined };
     try {
       for (;;) {
         const woken = new Promise<void>((resolve) => (waiter.wake = resolve));
+        // whoever was woken wants to know both at once
+        const candidates = waiter.agents.size > 0 ? autoTasks(store, [...waiter.agents], autoCandidates) : undefined;
+        candidates?.catch(() => undefined);
         const found = await this.#find(caller, endpointTask, call);
         const mine = found?.bound.filter((bound) => endpointTask === null || bound.task === endpointTask) ?? [];
         if (found && mine.length > 0) return { kind: "tasks", found, bound: mine };
@@ -152,7 +155,7 @@ export class Claims {
 
         const facts = await this.facts(caller, call);
         const agents = catalog.matchingAgents(facts);
-        if (await this.#takeAuto(caller, agents, facts)) continue;
+        if (await this.#takeAuto(caller, agents, facts, null, candidates)) continue;
         const services = catalog.matchingServices(facts);
         if (services.length > 0) return { kind: "services", services };
         if (agents.length === 0) throw new BrevetError("DENIED_NO_MATCH", "no agent or service of the catalog matches this process");
@@ -231,9 +234,12 @@ export class Claims {
     }) };
   }
 
-  async #takeAuto(caller: Caller, agents: readonly string[], facts: Facts, sidecar: Caller | null = null): Promise<Claimed | undefined> {
+  async #takeAuto(
+    caller: Caller, agents: readonly string[], facts: Facts, sidecar: Caller | null = null, candidates?: Promise<readonly TaskRow[]>,
+  ): Promise<Claimed | undefined> {
     if (agents.length === 0) return undefined;
-    for (const row of await autoTasks(this.#o.store, agents, autoCandidates)) {
+    for (const row of await (candidates ?? autoTasks(this.#o.store, agents, autoCandidates))) {
+      if (!agents.includes(row.agent)) continue; // the catalog has changed since
       if (sidecar === caller && row.scope !== "cgroup") continue;
       try {
         return await this.#bind(row, null, caller, facts, `uid ${(sidecar ?? caller).uid}`, sidecar);
