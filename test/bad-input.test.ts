@@ -270,6 +270,27 @@ agents:
     expect(explained).toMatchObject({ attempt, verdict: reason });
   });
 
+  test.each<[string, Socket, object, string[]]>([
+    ["/SpiffeWorkloadAPI/FetchJWTSVID", "workload", { audience: ["a\u202eb", ""], spiffeId: "not one" }, ["audience[0]", "audience[1]", "spiffe_id"]],
+    ["/brevet.v1.Agent/Claim", "workload", { task: "short", pid: -1, scope: "wide" }, ["task", "pid", "scope"]],
+    ["/brevet.v1.Tasks/Abort", "workload", {}, ["task", "reason"]],
+    ["/brevet.v1.Tasks/ChangeContext", "workload", { set: { "": "x" }, remove: [""] }, ["task", 'set[""]', "remove[0]"]],
+    ["/brevet.v1.Revocations/Revoke", "admin", { agent: "a\u202eb" }, ["reason", "agent"]],
+    ["/brevet.v1.Catalog/DisableAgent", "admin", {}, ["name", "reason"]],
+    ["/brevet.v1.Catalog/GetAgent", "admin", {}, ["name"]],
+    ["/brevet.v1.Operators/Remove", "admin", {}, ["name", "reason"]],
+    ["/brevet.v1.Log/ListSvids", "admin", { task: "short", pageToken: "x" }, ["page_token", "task"]],
+    ["/brevet.v1.Catalog/Apply", "admin", { files: [{ name: "a\u0000b", text: "agents: []" }] }, ["files[0].name"]],
+  ])("each field of %s that is wrong is named at once", async (path, socket, request, fields) => {
+    const method = methodOf(path);
+    expect(await clientOf(socket).call(method, method.requestSerialize(request))).toMatchObject({ status: "INVALID_ARGUMENT", fields });
+  });
+
+  test("a process that is not there is nothing that was refused", async () => {
+    const explain = methodOf("/brevet.v1.Log/Explain");
+    expect(await clientOf("admin").call(explain, explain.requestSerialize({ pid: 2 ** 22 + 1 }))).toMatchObject({ status: "NOT_FOUND" });
+  });
+
   test("of two targets none is chosen", async () => {
     const revoke = methodOf("/brevet.v1.Revocations/Revoke");
     const two = Buffer.concat([revoke.requestSerialize({ task: ids.ready, reason: "tired" }), bytesField(4, "brevet.local")]);

@@ -11,6 +11,7 @@ import { isTaskId, parseBrevetId } from "../identity/id.ts";
 import { findTaskIds, getTask, getTasks } from "../record/tasks.ts";
 import type { TaskRow } from "../record/tasks.ts";
 import type { Store } from "../record/store.ts";
+import { Fields } from "./fields.ts";
 import { seesEveryTask } from "./roles.ts";
 import type { Call } from "./server.ts";
 
@@ -21,8 +22,6 @@ export type AccessParts = {
   readonly claims: Claims;
   readonly bindings: Bindings;
 };
-
-const shortestPrefix = 8;
 
 export class Access {
   readonly #p: AccessParts;
@@ -73,17 +72,14 @@ export class Access {
 
   async #candidates(reference: string): Promise<TaskRow[]> {
     const { store } = this.#p;
-    if (reference === "") throw invalid([{ field: "task", description: "is required" }]);
-    if (reference.length > 2048) throw invalid([{ field: "task", description: "is too long" }]);
-    if (!/^[!-~]+$/.test(reference)) throw invalid([{ field: "task", description: "may hold only printable ASCII characters, and no space" }]);
+    const fields = new Fields();
+    fields.task("task", reference);
+    fields.check();
     const exact = reference.toLowerCase();
     if (isTaskId(exact)) return [await getTask(store, exact)].filter((row) => row !== undefined);
     if (reference.startsWith("spiffe://")) return this.#bySpiffeId(reference);
     const pid = /^pid:([1-9][0-9]{0,9})$/.exec(reference);
     if (pid) return getTasks(store, this.#p.bindings.ofPid(Number(pid[1])));
-    if (reference.length < shortestPrefix) {
-      throw invalid([{ field: "task", description: `is not a task ID; a prefix needs at least ${shortestPrefix} characters` }]);
-    }
     return getTasks(store, await findTaskIds(store, reference));
   }
 

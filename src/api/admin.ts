@@ -4,7 +4,7 @@
 // Trust and information are info.ts; tasks one by one, tasks.ts.
 import { createHash } from "node:crypto";
 import type { LiveCatalog } from "../authorize/catalog.ts";
-import { BrevetError, invalid, notFound } from "../errors.ts";
+import { BrevetError, notFound } from "../errors.ts";
 import type { Violation } from "../errors.ts";
 import type { AgentDefinition } from "../identity/catalog.ts";
 import { canonicalCatalog, diffCatalog, parseCatalog } from "../identity/catalog.ts";
@@ -63,6 +63,10 @@ export function revocationHandlers(server: ApiServer, p: AdminParts): Pick<Revoc
       const reason = fields.text("reason", request.reason, reasonLength, true);
       const target = request.target;
       fields.single("target", request, ["task", "agent", "service", "all"]);
+      if (target === "task") fields.task("task", request.task ?? "");
+      else if (target === "agent") fields.text("agent", request.agent ?? "", 64, true);
+      else if (target === "service") fields.text("service", request.service ?? "", 64, true);
+      else if (target === "all" && request.all !== p.trustDomain) fields.wrong("all", `must be the trust domain's name, ${p.trustDomain}`);
       fields.check();
       switch (target) {
         case "task": {
@@ -83,7 +87,6 @@ export function revocationHandlers(server: ApiServer, p: AdminParts): Pick<Revoc
             `The service gets new SVIDs as soon as it asks; to prevent that, remove it from the catalog: brevet apply`);
         }
         default: {
-          if (request.all !== p.trustDomain) throw invalid([{ field: "all", description: `must be the trust domain's name, ${p.trustDomain}` }]);
           const services = p.catalog.services.map((known) => known.definition.name);
           return revoke(p, call, { tasks: await liveTaskIds(p.store, null), services, reason, dryRun: request.dryRun },
             "New tasks of every enabled agent may be opened at once; to prevent that: brevet agent disable NAME --reason …");
@@ -129,7 +132,10 @@ async function endAll(p: AdminParts, ids: readonly string[], reason: string, act
 export function catalogHandlers(server: ApiServer, p: AdminParts): CatalogHandlers {
   return {
     Apply: server.unary("Catalog.Apply", async (request: ApplyRequest__Output, call) => {
-      if (request.files.length === 0) throw invalid([{ field: "files", description: "at least one is required" }]);
+      const fields = new Fields();
+      if (request.files.length === 0) fields.wrong("files", "at least one is required");
+      for (const [i, { name }] of request.files.entries()) fields.text(`files[${i}].name`, name, 4096);
+      fields.check();
       const { catalog, problems, warnings } = parseCatalog(request.files);
       if (problems.length > 0) {
         const violations: Violation[] = problems.map((problem) => ({ field: `${problem.file}:${problem.line}:${problem.column}`, description: problem.message }));
@@ -155,10 +161,11 @@ export function catalogHandlers(server: ApiServer, p: AdminParts): CatalogHandle
       return { agents: (await readRegistered(p.store)).agents.map((agent) => toAgent(agent, counts)) };
     }),
 
-    GetAgent: server.unary("Catalog.GetAgent", async (request: { name: string }) => showAgent(p, request.name)),
+    GetAgent: server.unary("Catalog.GetAgent", async (request: { name: string }) => showAgent(p, nameOf(request))),
 
     DisableAgent: server.unary("Catalog.DisableAgent", async (request: DisableAgentRequest__Output, call) => {
       const fields = new Fields();
+      fields.text("name", request.name, 64, true);
       const reason = fields.text("reason", request.reason, reasonLength, true);
       fields.check();
       if (!isName(request.name) || !(await setAgentEnabled(p.store, request.name, false, reason, actorOf(call)))) throw notFound("name", "agent");
@@ -169,11 +176,18 @@ export function catalogHandlers(server: ApiServer, p: AdminParts): CatalogHandle
     }),
 
     EnableAgent: server.unary("Catalog.EnableAgent", async (request: { name: string }, call) => {
-      if (!isName(request.name) || !(await setAgentEnabled(p.store, request.name, true, "", actorOf(call)))) throw notFound("name", "agent");
+      if (!isName(nameOf(request)) || !(await setAgentEnabled(p.store, request.name, true, "", actorOf(call)))) throw notFound("name", "agent");
       await p.reloadCatalog();
       return showAgent(p, request.name);
     }),
   };
+}
+
+function nameOf(request: { readonly name: string }): string {
+  const fields = new Fields();
+  fields.text("name", request.name, 64, true);
+  fields.check();
+  return request.name;
 }
 
 async function showAgent(p: AdminParts, name: string): Promise<CatalogAgent> {
@@ -200,6 +214,7 @@ export function logHandlers(server: ApiServer, p: AdminParts): LogHandlers {
       const limit = fields.integer("page_size", request.pageSize, 1, 1000, 200);
       const since = fields.time("since", request.since);
       const afterId = fields.integer("after_id", request.afterId, 0, Number.MAX_SAFE_INTEGER, 0);
+      if (request.task !== "") fields.task("task", request.task);
       fields.check();
       const rows = await listEntries(p.store, { afterId, task: await taskOf(call, request.task), since, limit });
       return { entries: rows.map((row) => ({
@@ -212,6 +227,7 @@ export function logHandlers(server: ApiServer, p: AdminParts): LogHandlers {
       const fields = new Fields();
       const limit = fields.integer("page_size", request.pageSize, 1, 1000, 100);
       if (!/^[0-9]{0,15}$/.test(request.pageToken)) fields.wrong("page_token", "is not one that was given out");
+      if (request.task !== "") fields.task("task", request.task);
       fields.check();
       const before = request.pageToken === "" ? null : Number(request.pageToken);
       const rows = await listSvids(p.store, { task: await taskOf(call, request.task), live: request.live, before, limit });

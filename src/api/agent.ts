@@ -43,7 +43,8 @@ export function agentHandlers(server: ApiServer, p: AgentParts): AgentHandlers {
     Claim: server.unary("Agent.Claim", async (request: ClaimRequest__Output, call) => {
       const { caller } = call.connection;
       const fields = new Fields();
-      const reference = fields.text("task", request.task, 2048, !request.auto && request.ticket === "");
+      const reference = request.task;
+      if (!request.auto && (reference !== "" || request.ticket === "")) fields.task("task", reference);
       if (request.auto && reference !== "") fields.wrong("auto", "goes without a task");
       if (request.auto && !request.sidecar) fields.wrong("auto", "is for sidecars: an agent that fetches gets an `auto` task by itself");
       const ticket = fields.text("ticket", request.ticket, 256);

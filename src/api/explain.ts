@@ -3,12 +3,13 @@
 // compared as the catalog stands now; closest first, with the first fact that failed, and the live
 // tasks of those that match. Shown to administrators only.
 import { attestPid } from "../attest/caller.ts";
+import type { Caller } from "../attest/caller.ts";
 import { unitOf } from "../attest/cgroup-dir.ts";
 import type { HashCache } from "../attest/hash.ts";
 import type { LiveCatalog } from "../authorize/catalog.ts";
 import { closerFirst, matchSelectors } from "../authorize/match.ts";
 import type { Claims } from "../claim/claim.ts";
-import { notFound } from "../errors.ts";
+import { BrevetError, notFound } from "../errors.ts";
 import type { Facts, SelectorSet } from "../identity/selectors.ts";
 import type { Explanation } from "../generated/brevet/v1/Explanation.ts";
 import { toTimestamp } from "../proto.ts";
@@ -21,6 +22,16 @@ export type ExplainParts = { readonly store: Store; readonly catalog: LiveCatalo
 
 const mostTasks = 20;
 
+/** Nobody was refused here: the process asked about is not there. */
+function attested(pid: number, hash: HashCache): Caller {
+  try {
+    return attestPid(pid, hash);
+  } catch (error) {
+    if (error instanceof BrevetError && error.code === "DENIED_UNATTESTED") throw notFound("pid", `process ${pid}, or it is hidden from this broker (hidepid)`);
+    throw error;
+  }
+}
+
 export class Explainer {
   readonly #p: ExplainParts;
 
@@ -30,7 +41,7 @@ export class Explainer {
 
   /** As if the process fetched now. */
   async process(pid: number, signal: AbortSignal): Promise<Explanation> {
-    const caller = attestPid(pid, this.#p.hash);
+    const caller = attested(pid, this.#p.hash);
     try {
       const facts = await this.#p.claims.facts(caller, { signal });
       const above = caller.ancestors().map((link) => link.pid);

@@ -3,12 +3,13 @@
 // each under the field's name in the proto. Text is Unicode without control characters or halves of
 // surrogate pairs; sizes are in characters as the proto says.
 // What a well-formed request may do is judged elsewhere.
-import { invalid } from "../errors.ts";
+import { BrevetError, invalid } from "../errors.ts";
 import type { Violation } from "../errors.ts";
 import { fromTimestamp } from "../proto.ts";
 
 const hostile = /[\p{Cc}\p{Cs}\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufffd]/u;
 
+const shortestPrefix = 8;
 const latestSeconds = 62_135_596_800; // as far from 1970 as the year 1
 
 export class Fields {
@@ -23,10 +24,30 @@ export class Fields {
     this.#violations.push({ field, description });
   }
 
+  /** What its own reader finds wrong with a field, beside the rest. */
+  read(reader: () => unknown): void {
+    try {
+      reader();
+    } catch (error) {
+      if (!(error instanceof BrevetError)) throw error;
+      this.#violations.push(...error.violations);
+    }
+  }
+
   text(field: string, value: string, most: number, required = false): string {
     if (required && value.trim() === "") this.wrong(field, "is required");
     if ([...value].length > most) this.wrong(field, `at most ${most} characters`);
     else if (hostile.test(value)) this.wrong(field, "must not contain control, invisible or direction-changing characters");
+    return value;
+  }
+
+  /** Whatever may name a task; which one it is, access.ts finds out. */
+  task(field: string, value: string): string {
+    const whole = value.startsWith("spiffe://") || /^pid:[1-9][0-9]{0,9}$/.test(value);
+    if (value === "") this.wrong(field, "is required");
+    else if (value.length > 2048) this.wrong(field, "is too long");
+    else if (!/^[!-~]+$/.test(value)) this.wrong(field, "may hold only printable ASCII characters, and no space");
+    else if (!whole && value.length < shortestPrefix) this.wrong(field, `is not a task ID; a prefix needs at least ${shortestPrefix} characters`);
     return value;
   }
 

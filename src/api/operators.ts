@@ -56,6 +56,7 @@ export function operatorHandlers(server: ApiServer, p: OperatorParts): Operators
 
     Remove: server.unary("Operators.Remove", async (request: RemoveOperatorRequest__Output, call) => {
       const fields = new Fields();
+      fields.text("name", request.name, 64, true);
       const reason = fields.text("reason", request.reason, 1024, true);
       fields.check();
       if (!isName(request.name) || !(await p.revoker.removeOperator(request.name, reason, actorOf(call)))) throw notFound("name", "operator");

@@ -77,14 +77,16 @@ export function taskHandlers(server: ApiServer, p: TaskParts): TasksHandlers {
     }),
 
     ChangeContext: server.unary("Tasks.ChangeContext", async (request: ChangeContextRequest__Output, call) => {
-      const row = await p.access.task(call, request.task);
       const fields = new Fields();
+      fields.task("task", request.task);
       const set = fields.map("set", request.set, contextLimits);
       const remove = request.remove.map((key, i) => fields.text(`remove[${i}]`, key, 64, true));
+      if (Object.keys(set).length + remove.length === 0) fields.wrong("set", "nothing to change: give key=value");
+      fields.check();
+      const row = await p.access.task(call, request.task);
       const next = Object.fromEntries(Object.entries({ ...row.context, ...set }).filter(([key]) => !remove.includes(key)));
       checkContextKeys(p, fields, "set", row.agent, Object.keys(set));
       if (Object.keys(next).length > contextLimits.keys) fields.wrong("set", `the context would have more than ${contextLimits.keys} keys`);
-      if (Object.keys(set).length + remove.length === 0) fields.wrong("set", "nothing to change: give key=value");
       fields.check();
       if (terminalStates.has(row.state)) throw wrongState(row.state, "its context can't change");
       if (request.dryRun) {
@@ -101,10 +103,11 @@ export function taskHandlers(server: ApiServer, p: TaskParts): TasksHandlers {
     }),
 
     Abort: server.unary("Tasks.Abort", async (request: AbortTaskRequest__Output, call) => {
-      const task = await p.access.taskId(call, request.task);
       const fields = new Fields();
+      fields.task("task", request.task);
       const reason = fields.text("reason", request.reason, 1024, true);
       fields.check();
+      const task = await p.access.taskId(call, request.task);
       return show(await end(p, task, "aborted", reason, call));
     }),
 

@@ -52,8 +52,8 @@ export function workloadHandlers(server: ApiServer, parts: WorkloadParts): Spiff
     }),
 
     FetchJWTSVID: server.unary("FetchJWTSVID", async (request: { audience: string[]; spiffeId: string }, call) => {
-      checkAudiences(request.audience);
-      const wanted = request.spiffeId === "" ? null : parseSpiffeId(request.spiffeId, "spiffe_id") && request.spiffeId;
+      checkJwtRequest(request);
+      const wanted = request.spiffeId === "" ? null : request.spiffeId;
       const holding = await claims.hold(call.connection.caller, call.connection.endpointTask, call);
       const holders = holdersOf(parts, call, holding).filter((holder) => wanted === null || isOf(wanted, holder, parts.trustDomain));
       if (holders.length === 0) throw new BrevetError("DENIED_IDENTITY", "spiffe_id: the caller does not hold this identity");
@@ -91,11 +91,12 @@ function subjectOf(catalog: LiveCatalog, holder: Holder, audiences: readonly str
   return subject;
 }
 
-function checkAudiences(audiences: readonly string[]): void {
+function checkJwtRequest({ audience: audiences, spiffeId }: { readonly audience: readonly string[]; readonly spiffeId: string }): void {
   const fields = new Fields();
   if (audiences.length === 0) fields.wrong("audience", "at least one is required");
   if (audiences.length > mostAudiences) fields.wrong("audience", `at most ${mostAudiences}`);
   else for (const [i, audience] of audiences.entries()) fields.text(`audience[${i}]`, audience, mostAudienceLength, true);
+  if (spiffeId !== "") fields.read(() => parseSpiffeId(spiffeId, "spiffe_id"));
   fields.check();
 }
 
