@@ -44,6 +44,9 @@ export function guardSessions(grpc: Server, options: SessionOptions): void {
   if (!serve) throw new TypeError("grpc-js: its HTTP/2 server serves no streams");
   server.removeAllListeners("stream");
   server.on("stream", (stream, headers) => {
+    // it may be reset, or its connection broken, before it is looked at: then there is nobody to answer
+    stream.on("error", () => undefined);
+    if (stream.destroyed) return;
     const refused = refuse(headers, stream.session?.socket.remoteAddress ?? "", options);
     if (refused) answer(stream, options.onRefused(refused));
     else serve(stream, headers);
@@ -133,8 +136,6 @@ function sizeOf(headers: IncomingHttpHeaders): number {
 }
 
 function answer(stream: ServerHttp2Stream, error: BrevetError): void {
-  // whoever was refused may be gone already: there is nobody to tell
-  stream.on("error", () => undefined);
   const { code, details, metadata } = toGrpcError(error);
   stream.respond({
     ":status": 200, "content-type": "application/grpc+proto", "grpc-status": String(code), "grpc-message": encodeURI(details), ...metadata.toHttp2Headers(),
