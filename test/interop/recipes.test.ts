@@ -5,7 +5,7 @@
 // The sidecar itself is tested elsewhere; Envoy, which needs no files, is envoy.test.ts's.
 import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
-import { readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import https from "node:https";
 import type { AddressInfo } from "node:net";
@@ -20,7 +20,7 @@ import { Recipe } from "./recipes.ts";
 import { World, trustDomain, until } from "./world.ts";
 import type { Task } from "./world.ts";
 
-const { stock, go, python, javac, openssl } = inject("foreign");
+const { stock, go, python, rust, javac, openssl } = inject("foreign");
 /** Its servers change users, as they do where they are used. */
 const isRoot = process.getuid?.() === 0;
 const why = (name: string, there: boolean): string => (there && isRoot ? name : `SKIPPED, ${isRoot ? `not on this machine: ${name}` : "only as root"}: ${name}`);
@@ -188,6 +188,7 @@ describe("TLS servers on the files", () => {
     { section: "Node", there: true, command: (recipe, files, port) => [process.execPath, recipe.file("server.mjs"), files, port] },
     { section: "Python", there: python !== null, command: (recipe, files, port) => [python?.program ?? "", recipe.file("server.py"), files, port] },
     { section: "Go", there: go !== null, command: async (recipe, files, port) => [await compiled(recipe), files, port] },
+    { section: "Rust", there: rust !== null, command: async (recipe, files, port) => [await compiledRust(recipe), files, port] },
     { section: "Java", there: javac, command: (recipe, files, port) => ["java", recipe.file("Server.java"), files, port] },
   ];
 
@@ -198,18 +199,43 @@ describe("TLS servers on the files", () => {
     return program;
   }
 
+  /** With the dependencies that the client's program was built with. */
+  async function compiledRust(recipe: Recipe): Promise<string> {
+    const place = join(rust?.crate ?? "", "src", "bin");
+    mkdirSync(place, { recursive: true });
+    copyFileSync(recipe.file("server.rs"), join(place, "server.rs"));
+    const built = await recipe.run("cargo", "build", "--quiet", "--locked", "--offline", "--bin", "server", "--manifest-path", join(rust?.crate ?? "", "Cargo.toml"));
+    if (!built.ok) throw new Error(built.text);
+    return join(rust?.crate ?? "", "target", "debug", "server");
+  }
+
+  /** A connection that the server has greeted; the error if it lets nobody in. */
+  async function enter(port: number, { options }: Client): Promise<tls.TLSSocket> {
+    const socket = tls.connect({ ...options, port }).setEncoding("utf8");
+    await new Promise<void>((resolve, reject) => {
+      const hear = (heard: string): void => void (heard.endsWith("\n") && (socket.off("data", hear), resolve()));
+      socket.on("data", hear).on("error", reject).on("close", () => reject(new Error("closed")));
+    });
+    return keep(Object.assign(socket, { close: () => socket.destroy() }));
+  }
+
   /** What the server says of who came; the error's text when it lets nobody in. */
   async function greet(port: number, { options }: Client): Promise<string> {
     return await new Promise((resolve) => {
       const socket = tls.connect({ ...options, port });
       let heard = "";
-      socket.setEncoding("utf8").on("data", (more: string) => (heard += more));
+      socket.setEncoding("utf8").on("data", (more: string) => {
+        heard += more;
+        if (!heard.endsWith("\n")) return;
+        resolve(heard.trim());
+        socket.destroy();
+      });
       socket.on("error", (error) => resolve(`refused: ${error.message}`));
-      socket.on("close", () => resolve(heard === "" ? "refused: closed" : heard.trim()));
+      socket.on("close", () => resolve("refused: closed"));
     });
   }
 
-  test.each(servers)("$section: lets a live agent in, and refuses it once its task has ended", async ({ section, there, command }) => {
+  test.each(servers)("$section: lets a live agent in; once its task has ended cuts what is open, and refuses it", async ({ section, there, command }) => {
     if (!there) return expect.soft(process.env["CI"]).toBeUndefined(); // said loudly by toolchains.ts
     const recipe = keep(await Recipe.of(world, section));
     const files = await recipe.keepFiles();
@@ -218,18 +244,24 @@ describe("TLS servers on the files", () => {
     const [ending, staying] = [await agent(), await agent()];
     await until(`${section} serves`, async () => (await greet(port, staying)).startsWith("URI:") || ended(recipe));
     expect(await greet(port, ending)).toBe(`URI:${ending.task.spiffeId}`);
+    const [held, other] = [await enter(port, ending), await enter(port, staying)];
+    const cut = once(held, "close");
     await close(ending);
+    await cut;
     await until(`${section} refuses it`, async () => (await greet(port, ending)).startsWith("refused:"));
-    expect(await greet(port, ending)).toMatch(/^refused:/);
     expect(await greet(port, staying)).toBe(`URI:${staying.task.spiffeId}`);
+    const echo = once(other, "data");
+    other.write("?");
+    expect(await echo).toEqual(["?"]);
     if (section === "Node") await resumesNothing(port, staying);
   });
 
   async function resumesNothing(port: number, { options, task }: Client): Promise<void> {
     let session: Buffer | undefined;
     const first = tls.connect({ ...options, port }).on("session", (ticket: Buffer) => (session = ticket)).on("error", () => {});
-    first.resume();
-    await once(first, "close");
+    await once(first, "data");
+    first.end();
+    await once(first.resume(), "close");
     if (session !== undefined) expect(await greet(port, { task, source: keep(await WorkloadSource.open({ address: world.socket })), options: { ...options, session } })).not.toMatch(/^URI/);
   }
 
