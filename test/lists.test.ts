@@ -168,6 +168,28 @@ describe("two brokers", () => {
     }
     expect(byNumber.length).toBeGreaterThan(3);
   });
+
+  test("hand out no list that is older than what either of them has handed out, without any condition", async () => {
+    const { id: authority } = await signing();
+    let last = 0n;
+    const neverBack = async (): Promise<void> => {
+      for (const broker of [here, there]) {
+        const { number } = await fetched(broker, authority);
+        expect(number).toBeGreaterThanOrEqual(last);
+        last = number;
+        const [indexed] = (await index(broker)).filter((list) => list.authority === authority);
+        expect(BigInt(indexed?.number ?? 0)).toBeGreaterThanOrEqual(last);
+        last = BigInt(indexed?.number ?? 0);
+      }
+    };
+    for (let i = 0; i < 10; i++) {
+      await dead(3, authority);
+      await neverBack();
+    }
+    await world.sql("update authorities set crl_number = crl_number + 5, crl_at = clock_timestamp() where id = $1", [authority]); // as a third would
+    last += 5n;
+    await neverBack();
+  });
 });
 
 describe("an entry", () => {

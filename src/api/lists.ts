@@ -1,6 +1,6 @@
 // How does software that fetches lists get them?
 // An index in JSON names them; each is there as DER and as PEM. A list's ETag is its number: whoever has that one,
-// or a newer one from another broker, is told to keep it, so by asking with it nobody is ever led back. A date
+// or a newer one from another broker, is told to keep it. What is sent is no older than any that was sent before. A date
 // alone tells apart only lists of different seconds, so the date of a list is told once its second is over.
 // Nothing here names a task. RFC 5280 section 4.2.1.13; RFC 2585 (types, names); RFC 7468 section 6; RFC 9110 section 13.
 // What is on a list, and when it is made, is src/revoke/crl.ts's business.
@@ -19,15 +19,15 @@ const pemSliceLines = 1024;
 
 export function serveLists(app: FastifyInstance, { crls, publicUrl = "" }: { readonly crls: Crls; readonly publicUrl: string | undefined }): void {
   let index: { readonly of: string; readonly body: Buffer } | undefined;
-  app.get("/crl", (request, reply) => {
-    const lists = crls.published;
+  app.get("/crl", async (request, reply) => {
+    const lists = await crls.current();
     const of = lists.map(({ authority, number }) => `${authority} ${number}`).join();
     if (index?.of !== of) index = { of, body: encodeIndex(lists, publicUrl) };
     return sendDocument(request, reply, { type: "application/json", body: index.body, maxAgeSeconds });
   });
   app.get("/crl/:file", async (request: FastifyRequest<{ Params: { file: string } }>, reply) => {
     const [, authority, form] = /^([0-9a-f]{1,64})\.(crl|pem)$/.exec(request.params.file) ?? [];
-    const list = crls.published.find((found) => found.authority === authority);
+    const list = (await crls.current()).find((found) => found.authority === authority);
     if (!list) throw new BrevetError("NOT_FOUND", "there is no list of this name; /crl names all");
     describe(list, reply);
     if (isHeld(list, request)) return reply.code(304).send();

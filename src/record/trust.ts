@@ -132,11 +132,19 @@ export async function nextCrl(store: Store, authority: string, above: number, se
 
 const crlClockStatement: Statement = {
   name: "crl_clock",
-  text: "select clock_timestamp() as now, min(crl_at) as oldest from authorities where state <> 'dropped'",
+  text: `select clock_timestamp() as now, min(least(crl_at, crl_since)) as oldest, coalesce(jsonb_object_agg(id, crl_number), '{}') as heads
+    from authorities where state <> 'dropped'`,
 };
 
-/** Now, and when the authority whose list is the oldest was given it. */
-export async function readCrlClock(store: Store): Promise<{ readonly now: Date; readonly oldest: Date | null }> {
+export type CrlClock = {
+  readonly now: Date;
+  /** What expired before is on nobody's list any more. */
+  readonly oldest: Date | null;
+  /** By authority, the number of the newest list that any broker made. */
+  readonly heads: Readonly<Record<string, number>>;
+};
+
+export async function readCrlClock(store: Store): Promise<CrlClock> {
   const [row] = await store.query(crlClockStatement);
-  return { now: row?.["now"] as Date, oldest: (row?.["oldest"] as Date | null) ?? null };
+  return { now: row?.["now"] as Date, oldest: (row?.["oldest"] as Date | null) ?? null, heads: row?.["heads"] as CrlClock["heads"] };
 }

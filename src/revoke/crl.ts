@@ -2,14 +2,17 @@
 // One CRL for each authority, the root's and those that will sign next included, since some software wants
 // the whole chain. Number, time and what a list covers come from the database, under the authority's lock: a
 // higher number never knows less, after a restart, beside other brokers and when the clock was set back too.
+// Who asks gets none that is older than what any broker had made by then, as long as the database answers.
 // An entry leaves only after its certificate has expired and one more list has carried it.
 // RFC 5280 section 5. Entries are kept and joined in a thread (crl-worker.ts), signed here in slices.
 // Encoding is ca/crl.ts's; handing lists out, src/api's.
 import { signCrl } from "../../ca/crl.ts";
 import type { Signer } from "../../ca/authority.ts";
+import { BrevetError } from "../errors.ts";
 import type { Store } from "../record/store.ts";
 import { deadCertificates } from "../record/svids.ts";
 import { nextCrl, readCrlClock } from "../record/trust.ts";
+import type { CrlClock } from "../record/trust.ts";
 import { CrlThread, backdateMs } from "./crl-thread.ts";
 
 export type CrlsOptions = {
@@ -37,6 +40,8 @@ const longSpacingMs = 1000;
 const longEntries = 10_000;
 const retryMs = 1000;
 const clockStepMs = 1000;
+const headsPatienceMs = 1000;
+const catchUpMs = 3000;
 
 export class Crls {
   readonly #o: CrlsOptions;
@@ -55,6 +60,9 @@ export class Crls {
   #again = false;
   #failing = false;
   #closed = false;
+  /** The last reading of what others have made, and the one that is yet to begin. */
+  #headsRead: Promise<unknown> = Promise.resolve();
+  #headsAsked: Promise<CrlClock["heads"]> | undefined;
 
   constructor(options: CrlsOptions) {
     this.#o = options;
@@ -63,6 +71,16 @@ export class Crls {
   /** The newest list of each authority. */
   get published(): readonly PublishedCrl[] {
     return [...this.#published.values()];
+  }
+
+  /**
+   * The same, none older than what another broker may have handed out already.
+   * @throws BrevetError NOT_READY if another has newer ones, and they cannot be made here in time
+   */
+  async current(): Promise<readonly PublishedCrl[]> {
+    const heads = await within(headsPatienceMs, this.#heads()).catch(() => undefined);
+    if (heads && this.#isBehind(heads)) await this.#catchUp(heads);
+    return this.published;
   }
 
   /** Of the feed: what it killed up to here stands in the published lists. */
@@ -95,6 +113,35 @@ export class Crls {
     clearTimeout(this.#timer);
     await this.#thread?.close();
     await this.#building;
+  }
+
+  /** Read anew for whoever asks, once for all that ask meanwhile. */
+  #heads(): Promise<CrlClock["heads"]> {
+    return (this.#headsAsked ??= this.#headsRead.then(async () => {
+      this.#headsAsked = undefined;
+      const reading = readCrlClock(this.#o.store);
+      this.#headsRead = reading.catch(() => undefined);
+      return (await reading).heads;
+    }));
+  }
+
+  #isBehind(heads: CrlClock["heads"]): boolean {
+    return this.published.some(({ authority, number }) => number < (heads[authority] ?? 0));
+  }
+
+  async #catchUp(heads: CrlClock["heads"]): Promise<void> {
+    let stop = (): void => undefined;
+    const caughtUp = new Promise<void>((resolve) => {
+      stop = this.onChange(() => !this.#isBehind(heads) && resolve());
+    });
+    this.changed();
+    try {
+      await within(catchUpMs, caughtUp);
+    } catch (error) {
+      throw new BrevetError("NOT_READY", "another broker has newer lists, and this one has not made them yet", { cause: error });
+    } finally {
+      stop();
+    }
   }
 
   #buildIn(ms: number): void {
@@ -132,7 +179,7 @@ export class Crls {
   }
 
   async #publishAll(): Promise<void> {
-    const { now, oldest } = await readCrlClock(this.#o.store);
+    const { now, oldest, heads } = await readCrlClock(this.#o.store);
     const since = new Date(Math.min(now.getTime() - leewayMs, oldest?.getTime() ?? Infinity) - 1000);
     const thread = await this.#threadFor(now);
     await this.#readNews(thread, this.#o.sequence(), since);
@@ -140,7 +187,8 @@ export class Crls {
     let news = false;
     for (const signer of signers) {
       const before = this.#published.get(signer.record.id);
-      if (before && !this.#grown.has(before.authority) && now.getTime() < before.at.getTime() + renewMs) continue;
+      const isHead = before && before.number >= (heads[before.authority] ?? 0);
+      if (isHead && !this.#grown.has(before.authority) && now.getTime() < before.at.getTime() + renewMs) continue;
       await this.#publishOne(thread, signer, since);
       news = true;
     }
@@ -193,4 +241,12 @@ export class Crls {
       throw error;
     }
   }
+}
+
+async function within<T>(ms: number, work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`not within ${ms} ms`)), ms);
+  });
+  return await Promise.race([work, late]).finally(() => clearTimeout(timer));
 }
