@@ -179,6 +179,11 @@ describe("a stranger's endpoint", () => {
     const path = file("static.json", published(1));
     await federate({ endpoint: undefined, profile: undefined, caFile: undefined, bundleFile: path });
     expect(sequence()).toBe(1);
+    file("static.json", "{}");
+    await patience("it is refused", () => refusals.some((message) => message.includes("static.json")));
+    expect(sequence()).toBe(1);
+    file("static.json", published(2));
+    await patience("the newer one", () => sequence() === 2);
     await expect(federate({ endpoint: undefined, profile: undefined, caFile: undefined, bundleFile: file("broken.json", "{}") })).rejects.toMatchObject({ code: "START_REFUSED", message: expect.stringContaining("broken.json") });
   });
 });

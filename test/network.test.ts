@@ -52,7 +52,7 @@ const codeOf = async (promise: Promise<unknown>): Promise<string> =>
   await promise.then(() => "none", (error: unknown) => (error instanceof BrevetError ? error.code : String(error)));
 
 /** What the TLS layer makes of a client. */
-async function handshake(options: tls.ConnectionOptions): Promise<string> {
+async function handshake(options: tls.ConnectionOptions & { readonly localAddress?: string }): Promise<string> {
   const [, port] = world.broker.grpc.split(":");
   return await new Promise((resolve) => {
     const socket = tls.connect({ host: "127.0.0.1", port: Number(port), rejectUnauthorized: false, ALPNProtocols: ["h2"], ...options });
@@ -114,6 +114,20 @@ describe("who comes in", () => {
     const many = Array.from({ length: 8 }, () => Array.from({ length: 12 }));
     for (const some of many) await Promise.all(some.map(() => handshake({}))); // no certificate
     for (const some of many) expect(new Set(await Promise.all(some.map(() => handshake({ key, cert }))))).toEqual(new Set(["served TLSv1.3"]));
+  });
+
+  test("handshakes that are begun and not ended take no place from another address", async () => {
+    const { key, cert } = await addOperator(world, { name: "aziz", role: "auditor" });
+    const [, port] = world.broker.grpc.split(":");
+    const connected = async (): Promise<net.Socket> => await new Promise((resolve, reject) => {
+      const socket = net.connect({ host: "127.0.0.1", port: Number(port) });
+      socket.on("error", () => {}).once("connect", () => resolve(socket)).once("close", () => reject(new Error("closed")));
+    });
+    const silent = await Promise.all(Array.from({ length: 64 }, connected));
+    expect(await handshake({ key, cert })).not.toMatch(/served/);
+    expect(await handshake({ key, cert, localAddress: "127.0.0.2" })).toBe("served TLSv1.3");
+    for (const socket of silent) socket.destroy();
+    await world.until("a place", async () => (await handshake({ key, cert })) === "served TLSv1.3");
   });
 
   test("and no session is resumed: each connection is judged by its own handshake", async () => {
@@ -196,14 +210,21 @@ describe("an operator who is removed", () => {
   });
 });
 
-test("another trust domain's SVID has the role that `roles` gives it and no other, whatever its path says", async () => {
+/** Follows the feed; how that ended. */
+async function untilCut(connection: Connection): Promise<string> {
+  return await codeOf((async () => {
+    for await (const _ of connection.feed.watch({}));
+  })());
+}
+
+test("another trust domain's SVID has the role that `roles` gives it and no other, whatever its path says, while its bundle vouches for it; a service has one while the catalog names it; neither has the whole broker", async () => {
   const foreign = await World.start({ catalog, env: { BREVET_TRUST_DOMAIN: "foreign.example" } });
   const bundle = join(folder, "foreign.json");
   writeFileSync(bundle, (await foreign.admin.trust.getBundle({})).spiffe);
   const config = join(folder, "brevet.yaml");
   writeFileSync(config, `federation: [{ trustDomain: foreign.example, bundleFile: ${bundle} }]
 roles: [{ spiffeId: spiffe://foreign.example/service/*, role: orchestrator, agents: [clerk] }]\n`);
-  const here = await World.start({ catalog, configFile: config, env: { BREVET_LISTEN_GRPC: "127.0.0.1:0" } });
+  const here = await World.start({ catalog, configFile: config, env: { BREVET_LISTEN_GRPC: "127.0.0.1:0", BREVET_LIMITS_PER_IDENTITY_CONNECTIONS: "4" } });
   const { ca } = await addOperator(here, { name: "trust", role: "auditor" });
   const mallory = await addOperator(foreign, { name: "trust", role: "operator" });
   for await (const { svids: [svid] } of foreign.workload.workload.fetchX509SVID({})) {
@@ -214,8 +235,34 @@ roles: [{ spiffeId: spiffe://foreign.example/service/*, role: orchestrator, agen
     expect(await codeOf(ledger.operators.list({}))).toBe("DENIED_ROLE");
     // an operator there is nobody here, though one of that name is
     expect(await codeOf(reach({ ...mallory, ca }, here.broker.grpc).tasks.list({}))).toBe("DENIED_ROLE");
+
+    // its bundle vouches for it no more
+    const cut = untilCut(ledger);
+    const { keys, spiffe_sequence: sequence, ...rest } = JSON.parse(readFileSync(bundle, "utf8")) as { keys: { use: string }[]; spiffe_sequence: number };
+    writeFileSync(bundle, JSON.stringify({ ...rest, spiffe_sequence: sequence + 1, keys: keys.filter(({ use }) => use !== "x509-svid") }));
+    expect(await cut).toBe("BROKER_UNREACHABLE");
+    expect(await codeOf(ledger.tasks.open({ agent: "clerk" }))).toBe("BROKER_UNREACHABLE");
     break;
   }
+
+  for await (const { svids: [svid] } of here.workload.workload.fetchX509SVID({})) {
+    const cert = splitDer(svid?.x509Svid ?? Buffer.alloc(0)).map((der) => pem("CERTIFICATE", der)).join("");
+    const own = reach({ key: pem("PRIVATE KEY", svid?.x509SvidKey ?? Buffer.alloc(0)), cert, ca }, here.broker.grpc);
+    const cut = untilCut(own);
+    expect((await own.trust.getBundle({})).trustDomain).toBe("brevet.local");
+    await here.apply(catalog.slice(0, catalog.indexOf("services:"))); // a service of the catalog no more
+    expect(await cut).toBe("BROKER_UNREACHABLE");
+    expect(await codeOf(own.trust.getBundle({}))).toBe("DENIED_ROLE");
+    break;
+  }
+
+  const crowd = await addOperator(here, { name: "crowd", role: "auditor" });
+  const four = Array.from({ length: 4 }, () => reach(crowd, here.broker.grpc));
+  expect(await Promise.all(four.map(async (one) => await codeOf(one.trust.getBundle({}))))).toEqual(["none", "none", "none", "none"]);
+  expect(await codeOf(reach(crowd, here.broker.grpc).trust.getBundle({}))).toBe("RATE_LIMITED");
+  expect(await codeOf(reach(await addOperator(here, { name: "other", role: "auditor" }), here.broker.grpc).trust.getBundle({}))).toBe("none");
+  four[0]?.close();
+  await here.until("a place", async () => (await codeOf(reach(crowd, here.broker.grpc).trust.getBundle({}))) === "none");
   await here.end();
   await foreign.end();
 }, 120_000);

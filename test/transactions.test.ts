@@ -18,7 +18,7 @@ import { Batch } from "../src/record/batch.ts";
 import { setAgentEnabled } from "../src/record/catalog.ts";
 import { purge } from "../src/record/log.ts";
 import { liveRevocations, readFeedHead, revocationsSince, revokeServices, revokeTasks } from "../src/record/revocations.ts";
-import { recordServiceSvids, recordTaskSvids } from "../src/record/svids.ts";
+import { deadCertificates, recordServiceSvids, recordTaskSvids } from "../src/record/svids.ts";
 import { boundTasks, getTask, newTicket, openTask } from "../src/record/tasks.ts";
 import type { NewTask } from "../src/record/tasks.ts";
 import { nextCrl } from "../src/record/trust.ts";
@@ -465,6 +465,47 @@ describe("the number of a list", () => {
     expect(steppedBack).toMatchObject({ number: 44, since: new Date((steppedBack?.at.getTime() ?? 0) - 120_000) });
     expect(await nextCrl(ledger.store, "nobody's", 0, 0)).toBeNull();
   });
+});
+
+test("what a list holds is read in pieces: each dead certificate once, in order, whatever lies between them", async () => {
+  const own = await Ledger.start();
+  try {
+    const piece = 20_000;
+    const since = new Date(Date.now() - 60_000);
+    const { sequence: before } = await readFeedHead(own.store);
+    const ended = async (svids: number): Promise<string[]> => {
+      const held = await own.held();
+      const requests = Array.from({ length: svids }, () => request(held));
+      const verdicts = await recordTaskSvids(own.store, requests, authorities);
+      expect(verdicts.map(({ verdict }) => verdict)).toEqual(requests.map(() => "ok"));
+      await own.owner.end(held.task);
+      return requests.map(({ serial }) => serial).sort();
+    };
+    /** Revocations of which nothing remains. */
+    const fill = async (count: number): Promise<void> => void (await own.owner.rows(`with added as (insert into revocations (sequence, subject, epoch, until, at)
+        select h.sequence + n, gen_random_uuid()::text, 2, now() + interval '5 minutes', now() from feed_head h, generate_series(1, $1::int) n returning 1)
+      update feed_head set sequence = sequence + $1::int where (select count(*) from added) > 0`, [count]));
+    const first = await ended(1);
+    await fill(piece - 2);
+    const atTheEnd = await ended(2_001); // more than one page of a piece
+    const next = await ended(1);
+    await fill(2 * piece); // a whole piece of nothing
+    const last = await ended(2);
+    const { sequence: to } = await readFeedHead(own.store);
+    expect(to).toBe(before + 3 * piece + 2);
+
+    const read = async (after: number): Promise<string[]> => {
+      const serials: string[] = [];
+      await deadCertificates(own.store, { after, to, since }, async (lines) => void serials.push(...lines.map((line) => line.split(" ")[1] ?? "")));
+      return serials;
+    };
+    const all = await read(before);
+    expect([all.slice(0, 1), all.slice(1, 2_002).sort(), all.slice(2_002, 2_003), all.slice(2_003).sort()]).toEqual([first, atTheEnd, next, last]);
+    expect((await read(before + piece)).sort()).toEqual([...next, ...last].sort());
+    expect(await read(to)).toEqual([]);
+  } finally {
+    await own.close();
+  }
 });
 
 describe("append-only", () => {

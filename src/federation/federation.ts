@@ -40,7 +40,6 @@ export type FederationOptions = {
 
 const shortestMs = 1000;
 const longestMs = 86_400_000;
-const fileMs = 10_000;
 const firstRetryMs = 1000;
 
 export class Federation {
@@ -117,7 +116,7 @@ export class Federation {
     const stamp = (): string => `${statSync(path, { throwIfNoEntry: false })?.mtimeMs} ${statSync(path, { throwIfNoEntry: false })?.ino}`;
     let known = stamp();
     while (!this.#closing.signal.aborted) {
-      await this.#rest(fileMs);
+      await this.#rest(this.#o.shortestMs ?? shortestMs);
       const now = stamp();
       if (now === known || this.#closing.signal.aborted) continue;
       known = now;
