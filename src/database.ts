@@ -27,14 +27,25 @@ export async function openDatabase(config: Config, log: Log): Promise<Database> 
 
 async function openConfigured(config: Config, url: string, log: Log): Promise<Database> {
   const { passwordFile, caFile } = config.database;
-  const owner: ConnectionSettings = {
-    connectionString: url,
-    ...(passwordFile === undefined ? {} : { password: readSecret(passwordFile) }),
-    ...(caFile === undefined ? {} : { ssl: { ca: readFileSync(caFile, "utf8"), rejectUnauthorized: true } }),
-  };
-  const { serverVersion } = await migrate(owner, sql);
-  const store = new Store({ app: { ...owner, options: `-c role=${appRole}` }, log });
+  const password = passwordFile === undefined ? undefined : readText("passwordFile", passwordFile).replace(/\r?\n$/, "");
+  const ca = caFile === undefined ? undefined : readText("caFile", caFile);
+  const settings = (role?: string): ConnectionSettings => ({
+    connectionString: completed(url, { password, role, ownTls: ca !== undefined }),
+    ...(ca === undefined ? {} : { ssl: { ca, rejectUnauthorized: true } }),
+  });
+  const { serverVersion } = await migrate(settings(), sql);
+  const store = new Store({ app: settings(appRole), log });
   return { store, serverVersion, stop: () => store.close() };
+}
+
+/** What the URL says, be it that the password is empty, goes with pg before what stands beside it: so all of it is put in there. */
+function completed(url: string, { password, role, ownTls }: { readonly password?: string; readonly role?: string; readonly ownTls: boolean }): string {
+  const whole = new URL(url);
+  const { searchParams } = whole;
+  if (password !== undefined) searchParams.set("password", password);
+  if (role !== undefined) searchParams.set("options", `${searchParams.get("options") ?? ""} -c role=${role}`.trimStart());
+  if (ownTls) for (const key of [...searchParams.keys()].filter((name) => name.startsWith("ssl"))) searchParams.delete(key);
+  return whole.href;
 }
 
 async function openEmbedded(config: Config, log: Log): Promise<Database> {
@@ -78,10 +89,10 @@ async function openEmbedded(config: Config, log: Log): Promise<Database> {
   }
 }
 
-function readSecret(path: string): string {
+function readText(key: "passwordFile" | "caFile", path: string): string {
   try {
-    return readFileSync(path, "utf8").replace(/\r?\n$/, "");
+    return readFileSync(path, "utf8");
   } catch (error) {
-    throw new BrevetError("CONFIG_INVALID", `database.passwordFile: ${path} can't be read`, { cause: error });
+    throw new BrevetError("CONFIG_INVALID", `database.${key}: ${path} can't be read`, { cause: error });
   }
 }

@@ -1,0 +1,64 @@
+// Is a PostgreSQL that somebody else runs reached as the configuration says?
+// A real server that asks for a password; what is done there runs with the least rights.
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import pg from "pg";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { loadConfig } from "../src/config.ts";
+import { openDatabase } from "../src/database.ts";
+import { flockExclusive } from "../src/kernel.ts";
+import { startEmbedded } from "../src/record/embedded.ts";
+import type { EmbeddedPostgres } from "../src/record/embedded.ts";
+
+const password = "p&ss w%rd/?=+";
+let folder: string;
+let server: EmbeddedPostgres;
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "brevet-database-"));
+  server = await startEmbedded({ dataDir: join(folder, "d"), lock: flockExclusive, log: () => {} });
+  const admin = new pg.Client(server.connection(server.superuser, "postgres"));
+  await admin.connect();
+  await admin.query(`create role keeper superuser login password ${pg.escapeLiteral(password)}`);
+  writeFileSync(join(folder, "d", "postgres", "data", "pg_hba.conf"), "local all keeper scram-sha-256\n");
+  await admin.query("select pg_reload_conf()");
+  await admin.end();
+  await expect.poll(letsIn, { timeout: 30_000 }).toBe(true); // the server reads its files when it comes to it
+});
+
+async function letsIn(): Promise<boolean> {
+  const client = new pg.Client({ host: server.socketDir, port: server.port, user: "keeper", database: "postgres", password });
+  client.on("error", () => undefined);
+  return await client.connect().then(() => client.end()).then(() => true, () => false);
+}
+
+afterAll(async () => {
+  await server.stop(10_000);
+  rmSync(folder, { recursive: true });
+});
+
+function config(name: string, secret: string, query = ""): ReturnType<typeof loadConfig> {
+  const file = join(folder, name);
+  writeFileSync(file, secret, { mode: 0o600 });
+  const url = `postgres://keeper@${encodeURIComponent(server.socketDir)}:${server.port}/postgres${query}`;
+  return loadConfig({ env: { BREVET_DATA_DIR: folder, BREVET_DATABASE_URL: url, BREVET_DATABASE_PASSWORD_FILE: file } });
+}
+
+describe("database.url with database.passwordFile", () => {
+  test("takes the password of the file, and works as the role with the least rights", async () => {
+    const database = await openDatabase(config("right", `${password}\n`, "?options=-c%20role%3Dkeeper%20-c%20work_mem%3D5MB"), () => {});
+    try {
+      const [row] = await database.store.query({ name: "who", text: "select current_user as who, session_user as logged_in, current_setting('work_mem') as memory" }, []);
+      expect(row).toEqual({ who: "brevet_app", logged_in: "keeper", memory: "5MB" });
+    } finally {
+      await database.stop(1000);
+    }
+  });
+
+  test("says so where it is wrong, or not there", async () => {
+    await expect(openDatabase(config("wrong", "guess"), () => {})).rejects.toMatchObject({ code: "DATABASE_UNAVAILABLE", message: expect.stringContaining("password") as string });
+    const missing = { ...config("gone", ""), database: { ...config("gone", "").database, passwordFile: join(folder, "not there") } };
+    await expect(openDatabase(missing, () => {})).rejects.toMatchObject({ code: "CONFIG_INVALID", message: expect.stringContaining("database.passwordFile") as string });
+  });
+});
