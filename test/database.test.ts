@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { loadConfig } from "../src/config.ts";
 import { openDatabase } from "../src/database.ts";
 import { flockExclusive } from "../src/kernel.ts";
@@ -24,7 +24,7 @@ beforeAll(async () => {
   writeFileSync(join(folder, "d", "postgres", "data", "pg_hba.conf"), "local all keeper scram-sha-256\n");
   await admin.query("select pg_reload_conf()");
   await admin.end();
-  await expect.poll(letsIn, { timeout: 30_000 }).toBe(true); // the server reads its files when it comes to it
+  await vi.waitUntil(letsIn, { timeout: 30_000, interval: 50 }); // the server reads its files when it comes to it
 });
 
 async function letsIn(): Promise<boolean> {
