@@ -5,8 +5,8 @@ export default defineConfig({
   test: {
     include: ["test/interop/**/*.test.ts"],
     globalSetup: ["test/interop/toolchains.ts"],
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
+    testTimeout: 240_000,
+    hookTimeout: 240_000,
     pool: "forks",
     maxWorkers: 2,
   },

@@ -4,7 +4,7 @@
 // asks who comes.
 // SPIFFE Federation sections 5.1, 5.2.1 and 5.2.2; Mozilla's "intermediate" TLS.
 import { X509Certificate } from "node:crypto";
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import https from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -24,9 +24,14 @@ let world: World;
 let web: { cert: string; key: string };
 let ports: { web: number; spiffe: number };
 
+/** Whole, as who renews certificates puts them. */
+const put = (path: string, content: string): void => {
+  writeFileSync(`${path}.new`, content, { mode: 0o600 });
+  renameSync(`${path}.new`, path);
+};
 const write = ({ cert, key }: { cert: string; key: string }): void => {
-  writeFileSync(files.certFile, cert);
-  writeFileSync(files.keyFile, key, { mode: 0o600 });
+  put(files.certFile, cert);
+  put(files.keyFile, key);
 };
 
 beforeAll(async () => {
@@ -105,7 +110,7 @@ describe("the certificate's files", () => {
     const refused: string[] = [];
     const stop = watchCertificateFiles(files, { changed: ({ cert }) => taken.push(cert), failed: ({ message }) => refused.push(message), everyMs: 20 });
     onTestFinished(stop);
-    writeFileSync(files.certFile, next.cert);
+    put(files.certFile, next.cert);
     await world.until("the refusal", () => refused.length > 0);
     expect(refused[0]).toContain("is not the key of");
     expect(taken).toEqual([]);

@@ -12,6 +12,7 @@ import { AgentTask, Verifier, WorkloadSource, anyAgent, callerOf, createHttpsSer
 import { TestBroker } from "../src/testing/broker.ts";
 import type { TestTask } from "../src/testing/broker.ts";
 import { until } from "./support/outside.ts";
+import { freePort } from "./support/port.ts";
 
 type Seen = { readonly method: string; readonly epoch: number; readonly socket: unknown; readonly response: ServerResponse };
 
@@ -132,7 +133,7 @@ describe("fetch", () => {
   });
 
   test("where nobody listens, or without TLS, or without saying who may answer", async () => {
-    expect(await codeOf(task.fetch("https://127.0.0.1:40999/"))).toMatchObject({ cause: { code: "ECONNREFUSED" } });
+    expect(await codeOf(task.fetch(`https://127.0.0.1:${await freePort()}/`))).toMatchObject({ cause: { code: "ECONNREFUSED" } });
     expect(await codeOf(task.fetch(url.replace("https", "http")))).toBe("INVALID_FIELD");
     using mute = await AgentTask.open({ address: opened.address });
     expect(await codeOf(mute.fetch(url))).toBe("INVALID_FIELD");

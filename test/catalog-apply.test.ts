@@ -166,7 +166,7 @@ describe("a catalog that changes an agent", () => {
 describe.runIf(asRoot)("a catalog that leaves a service out", () => {
   test("ends its SVIDs; when it is named again it starts with a new epoch", async () => {
     using verifier = new Verifier({ address: world.broker.workloadSocket, accept: ["service"] });
-    await verifier.ready(AbortSignal.timeout(20_000));
+    await verifier.ready();
     using source = await WorkloadSource.open({ address: world.broker.workloadSocket });
     world.sawIdentity(source.svid());
     const token = await source.jwt("any");

@@ -44,7 +44,7 @@ describe("which cgroup is the unit, container or pod", () => {
   });
 });
 
-describe.runIf(canMakeUnits)("a unit's task", { timeout: 90_000 }, () => {
+describe.runIf(canMakeUnits)("a unit's task", () => {
   let world: World;
   beforeAll(async () => {
     world = await World.start();

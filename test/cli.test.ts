@@ -18,6 +18,7 @@ import { descendants, endTree } from "../src/cli/process-tree.ts";
 import { commandsOf, program } from "../src/cli/program.ts";
 import { about, taskRef } from "../src/cli/target.ts";
 import { BrevetError, invalid, notFound } from "../src/errors.ts";
+import { patienceMs } from "./support/patience.ts";
 import { parse } from "yaml";
 
 const folder = mkdtempSync(join(tmpdir(), "brevet-cli-"));
@@ -28,7 +29,7 @@ const clean = Object.fromEntries(Object.entries(process.env).filter(([name]) => 
 
 function brevet(...args: string[]): { code: number | null; stdout: string; stderr: string } {
   const { status, stdout, stderr } = spawnSync(process.execPath, [bin, ...args], {
-    encoding: "utf8", input: "", env: { ...clean, BREVET_DATA_DIR: join(folder, "none") },
+    encoding: "utf8", input: "", env: { ...clean, XDG_CONFIG_HOME: folder, BREVET_DATA_DIR: join(folder, "none") },
   });
   return { code: status, stdout, stderr };
 }
@@ -325,7 +326,7 @@ describe("a tree of processes", () => {
     const stubborn = `trap "" TERM; sleep 300 & while :; do wait; done`;
     const root = spawn("sh", ["-c", `sleep 300 & sh -c '${stubborn}' & sh -c 'kill -STOP $$' & echo ready; wait; wait; wait; read x`], { stdio: ["pipe", "pipe", "ignore"] });
     await once(root.stdout, "data");
-    await expect.poll(() => descendants(root.pid ?? 0).length, { timeout: 20_000 }).toBe(4);
+    await expect.poll(() => descendants(root.pid ?? 0).length, { timeout: patienceMs }).toBe(4);
     const all = descendants(root.pid ?? 0);
     await endTree(root.pid ?? 0, 300);
     expect(descendants(root.pid ?? 0)).toEqual([]);

@@ -12,6 +12,7 @@ import { Tasks } from "../src/client/tasks.ts";
 import { BrevetError } from "../src/errors.ts";
 import { readJwtSvid } from "../src/identity/svid.ts";
 import { Outside, agentJwt, agentSvid, refusal, taskA, taskB, until } from "./support/outside.ts";
+import { patienceMs } from "./support/patience.ts";
 
 let outside: Outside;
 const open: { close(): void }[] = [];
@@ -80,7 +81,7 @@ describe("a connection", () => {
   it("asks again, where that is harmless, until the broker is back", async () => {
     outside.stop();
     const connection = held(connect({ address: outside.address }));
-    const answer = connection.tasks.list({}, { retry: true, timeoutMs: 20_000 });
+    const answer = connection.tasks.list({}, { retry: true, timeoutMs: patienceMs });
     await new Promise((resolve) => setTimeout(resolve, 100));
     await outside.listen();
     expect((await answer).tasks).toEqual([]);
@@ -114,7 +115,7 @@ describe("a connection", () => {
       verifier.close();
       tasks.close();
       console.log("closed");`;
-    const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", script], { timeout: 20_000 });
+    const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", script]);
     expect(stdout).toBe("closed\n");
   });
 });
@@ -269,7 +270,7 @@ describe("a source of SVIDs", () => {
   });
 
   it("does not hand out what has expired", async () => {
-    outside.held = outside.holding(agentSvid(outside.authorities, taskA, 0, 1), taskA);
+    outside.held = outside.holding(agentSvid(outside.authorities, taskA, 0, 3), taskA);
     const source = held(await WorkloadSource.open({ address: outside.address }));
     await until(() => {
       try {

@@ -31,7 +31,7 @@ beforeAll(async () => {
   world = await World.start({ catalog });
   agent = await world.agent();
   verifier = new Verifier({ address: world.broker.workloadSocket, audience: "any" });
-  await verifier.ready(AbortSignal.timeout(20_000));
+  await verifier.ready();
 });
 afterAll(async () => {
   verifier.close();

@@ -65,12 +65,12 @@ test("shows a task from its opening to its revocation", async () => {
   expect(lines.at(-1)).toMatch(/^Every line was checked\. Nothing is left of it\./);
   expect(lines.join("\n")).not.toContain("\u001b");
   expect(readFileSync("/etc/passwd", "utf8")).toBe(accounts);
-}, 60_000);
+});
 
 test("interrupted, it says so, stops what it started and takes its files with it", async () => {
   const { code, stderr, lines: _lines, ...left } = await demo({ until: "✓ service" });
   expect({ code, stderr, ...left }).toEqual({ code: 130, stderr: "✗ stopped by SIGINT\n", ...nothing });
-}, 60_000);
+});
 
 test.runIf(isRoot)("as an ordinary user it says what is shared, and does the same", async ({ skip }) => {
   const reachable = spawn("test", ["-r", program], { uid: 65534, gid: 65534 });
@@ -79,4 +79,4 @@ test.runIf(isRoot)("as an ordinary user it says what is shared, and does the sam
   const { code, lines, stderr, ...left } = await demo({ uid: 65534, gid: 65534 });
   expect({ code, stderr, ...left }).toEqual({ code: 0, stderr: "", ...nothing });
   expect(lines[0]).toContain("You are not root: agent, service and broker share your uid 65534");
-}, 60_000);
+});

@@ -16,6 +16,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { flockExclusive } from "../src/kernel.ts";
 import { startEmbedded } from "../src/record/embedded.ts";
 import type { EmbeddedOptions, EmbeddedPostgres } from "../src/record/embedded.ts";
+import { patienceMs } from "./support/patience.ts";
 import { testDatabase } from "./support/postgres.ts";
 
 const asRoot = process.geteuid?.() === 0;
@@ -30,7 +31,7 @@ let events: { event: string; fields: Record<string, string | number> }[];
 beforeAll(async () => {
   seed = fs.mkdtempSync(join(tmpdir(), "brevet-embedded-"));
   const postgres = await startEmbedded({ dataDir: join(seed, "d"), lock: flockExclusive, log: () => {} });
-  await postgres.stop(10_000);
+  await postgres.stop(patienceMs);
 });
 
 afterAll(() => fs.rmSync(seed, { recursive: true }));
@@ -44,7 +45,7 @@ beforeEach(() => {
 
 afterEach(async () => {
   for (const holder of holders) await killed(holder);
-  for (const postgres of running) await postgres.stop(10_000);
+  for (const postgres of running) await postgres.stop(patienceMs);
   fs.rmSync(base, { recursive: true });
 });
 
@@ -80,7 +81,7 @@ function uidOf(pid: number): number {
 }
 
 async function until(condition: () => boolean): Promise<void> {
-  await expect.poll(condition, { timeout: 20_000, interval: 20 }).toBe(true);
+  await expect.poll(condition, { timeout: patienceMs, interval: 20 }).toBe(true);
 }
 
 /** A process of its own that starts the database as a broker does; resolves with the first line it prints. */
@@ -122,7 +123,7 @@ describe("a fresh data directory", () => {
 
     await ask(first, "CREATE TABLE kept (n int)");
     await ask(first, "INSERT INTO kept VALUES (7)");
-    await first.stop(10_000);
+    await first.stop(patienceMs);
     expect(fs.existsSync(`/proc/${first.pid}`)).toBe(false);
 
     const second = await start(dataDir);
@@ -136,7 +137,7 @@ describe("a fresh data directory", () => {
     expect(await ask(postgres, "SELECT 1")).toEqual([1]);
     expect(postgres.socketDir.startsWith(base)).toBe(!asRoot);
     expect(fs.existsSync(join(dataDir, "postgres/data/PG_VERSION"))).toBe(true);
-    await postgres.stop(10_000);
+    await postgres.stop(patienceMs);
     if (asRoot) expect(fs.existsSync(postgres.socketDir)).toBe(false);
     expect(fs.readdirSync(join(dataDir, "postgres"))).not.toContain("outside");
   });
@@ -156,7 +157,7 @@ describe("a fresh data directory", () => {
     const postgres = await start(dataDir);
     expect(Buffer.byteLength(join(postgres.socketDir, `.s.PGSQL.${postgres.port}`))).toBeLessThanOrEqual(107);
     expect(await ask(postgres, "SELECT 1")).toEqual([1]);
-    await postgres.stop(10_000);
+    await postgres.stop(patienceMs);
     expect(fs.existsSync(postgres.socketDir)).toBe(false);
   });
 
@@ -164,10 +165,10 @@ describe("a fresh data directory", () => {
     const dataDir = join(base, "d");
     const first = await start(dataDir, { user: "nobody" });
     expect(uidOf(first.pid)).toBe(nobody);
-    await first.stop(10_000);
+    await first.stop(patienceMs);
     const second = await start(dataDir);
     expect(uidOf(second.pid)).toBe(nobody);
-    await second.stop(10_000);
+    await second.stop(patienceMs);
     await expect(start(dataDir, { user: "daemon" })).rejects.toThrow(/belongs to uid 65534, not to daemon/);
     await expect(start(join(base, "e"), { user: "root" })).rejects.toThrow(/does not run as root/);
     await expect(start(join(base, "e"), { user: "no-such-account" })).rejects.toThrow(/no account no-such-account/);
@@ -264,7 +265,7 @@ describe("after a crash", () => {
     const postgres = await start(dataDir);
     expect(postgres).toMatchObject({ adopted: true, pid: postgresPid });
     expect(await ask(postgres, "SELECT 1")).toEqual([1]);
-    await postgres.stop(10_000);
+    await postgres.stop(patienceMs);
     expect(fs.existsSync(postgres.socketDir)).toBe(false);
     expect(logged()).toEqual(["postgres_adopted", "postgres_stopped"]);
   });
@@ -298,7 +299,7 @@ describe("after a crash", () => {
     await ask(first, "CREATE TABLE kept AS SELECT 7 AS n");
     process.kill(first.pid, "SIGKILL");
     await until(() => exits === 1);
-    await first.stop(10_000);
+    await first.stop(patienceMs);
     const second = await start(dataDir);
     expect(logged()).toContain("postgres_stale_pid_cleared");
     expect(await ask(second, "SELECT n FROM kept")).toEqual([7]);
@@ -320,12 +321,17 @@ describe("after a crash", () => {
   });
 
   test("a broker killed while it made the data leaves nothing half made", async () => {
-    const dataDir = join(base, "d");
-    const holding = startElsewhere(dataDir);
-    void holding.catch(() => {});
-    await until(() => fs.existsSync(join(dataDir, "postgres/new/base")));
-    for (const holder of holders) await killed(holder);
-    expect(fs.existsSync(join(dataDir, "postgres/data"))).toBe(false);
+    let dataDir: string;
+    for (let n = 0; ; n++) {
+      dataDir = join(base, `d${n}`);
+      const [half, whole] = [join(dataDir, "postgres/new/base"), join(dataDir, "postgres/data")];
+      const holding = startElsewhere(dataDir);
+      void holding.catch(() => {});
+      await until(() => fs.existsSync(half) || fs.existsSync(whole));
+      for (const holder of holders) await killed(holder);
+      if (!fs.existsSync(whole)) break;
+      await start(dataDir); // killed too late: it is adopted, and stopped with the others
+    }
     const postgres = await start(dataDir);
     expect(logged()).toContain("postgres_initialised");
     expect(await ask(postgres, "SELECT 1")).toEqual([1]);

@@ -13,10 +13,11 @@ import type { Agent, HeldX509 } from "./support/agent.ts";
 import type { BrokerProcess } from "./support/broker.ts";
 import { Wire } from "./support/wire.ts";
 import { World } from "./support/world.ts";
+import { patienceMs } from "./support/patience.ts";
 
 const catalog = `
 agents:
-  - { name: researcher, owner: lead@example.org, selectors: [{ uid: ${agentUid} }], openers: [{ uid: ${ownUid} }], tasksPerInstance: 64 }
+  - { name: researcher, owner: lead@example.org, selectors: [{ uid: ${agentUid} }], openers: [{ uid: ${ownUid} }], tasksPerInstance: 64, jwtTtl: 10m }
 services:
   - { name: gateway, owner: lead@example.org, selectors: [{ uid: ${agentUid === ownUid ? 54321 : ownUid} }] }
 `;
@@ -70,7 +71,7 @@ async function ask({ peer, certificate, principal, bearer, headers = {}, rules =
   const metadata = new Metadata();
   metadata.set("workload.spiffe.io", "true");
   return await new Promise((resolve, reject) => {
-    clients.get(broker)?.makeUnaryRequest(Check.path, Check.requestSerialize, Check.responseDeserialize, request, metadata, { deadline: Date.now() + 20_000 },
+    clients.get(broker)?.makeUnaryRequest(Check.path, Check.requestSerialize, Check.responseDeserialize, request, metadata, { deadline: Date.now() + patienceMs },
       (error, answer) => (error ? reject(error) : resolve(answer as CheckResponse__Output)));
   });
 }

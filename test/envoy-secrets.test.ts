@@ -17,6 +17,7 @@ import { readX509Svid } from "../src/identity/svid.ts";
 import { envoyServices, messageType } from "../src/proto.ts";
 import { agentUid, ownUid } from "./support/agent.ts";
 import { World } from "./support/world.ts";
+import { patienceMs } from "./support/patience.ts";
 
 const catalog = `
 agents:
@@ -67,7 +68,7 @@ const codeOf = (error: unknown): string => decodeError(error, "the socket").code
 async function fetchOnce(names: readonly string[], type = typeUrl): Promise<Answer> {
   return await new Promise((resolve, reject) => {
     client.makeUnaryRequest(FetchSecrets.path, FetchSecrets.requestSerialize, FetchSecrets.responseDeserialize, { resourceNames: [...names], typeUrl: type }, metadata(),
-      { deadline: Date.now() + 20_000 }, (error, answer) => (error ? reject(decodeError(error, "the socket")) : resolve(read(answer as DiscoveryResponse__Output))));
+      { deadline: Date.now() + patienceMs }, (error, answer) => (error ? reject(decodeError(error, "the socket")) : resolve(read(answer as DiscoveryResponse__Output))));
   });
 }
 

@@ -90,7 +90,10 @@ describe("between the commit and the word of it", () => {
       return verifier.feed.fresh;
     });
     expect(await closing).toMatchObject({ state: "closed" });
-    expect(verdicts(verifier, svids)).toEqual(revoked);
+    await world.until("it refuses", () => {
+      for (const verdict of verdicts(verifier, svids)) seen.add(verdict);
+      return verdicts(verifier, svids).join() === revoked?.join();
+    });
     expect(seen).not.toContain("accepted");
   });
 
@@ -114,9 +117,9 @@ describe("a verifier whose clock is wrong", () => {
     onTestFinished(() => clock.mockRestore());
     const verifier = await verifierAt(world.broker, "3s");
     expect(verdicts(verifier, svids)).toEqual(accepted);
-    expect(Math.abs(verifier.feed.now() - real())).toBeLessThan(shift > 0 ? shift + 2_000 : 2_000); // the later of both clocks
-    await sleep(3_500);
-    expect([verifier.feed.fresh, ...verdicts(verifier, svids)]).toEqual([true, "accepted", "accepted"]);
+    expect(Math.abs(verifier.feed.now() - real())).toBeLessThan(shift > 0 ? shift + 8_000 : 8_000); // the later of both clocks
+    await sleep(3_500); // longer than it trusts its first heartbeat
+    await world.until("it accepts", () => verdicts(verifier, svids).join() === accepted?.join());
     await world.close(svids.task);
     await world.until("it refuses", () => verdicts(verifier, svids).join() === revoked?.join());
   });
@@ -143,7 +146,7 @@ describe("a follower that does not read", () => {
   });
 });
 
-test("a start with 100,000 live revocations has them all before it keeps anybody fresh", { timeout: 60_000 }, async () => {
+test("a start with 100,000 live revocations has them all before it keeps anybody fresh", async () => {
   const svids = await held();
   await world.close(svids.task);
   const named = newTaskId(Date.now());

@@ -132,7 +132,7 @@ describe("a feed that is lost", () => {
   });
 
   it("is stale when its broker is gone, and fresh when it is back", async () => {
-    const feed = await freshView(300);
+    const feed = await freshView(1_000);
     const heard: string[] = [];
     feed.on("stale", () => heard.push("stale")).on("fresh", () => heard.push("fresh"));
     outside.stop();
@@ -284,7 +284,7 @@ describe("what it says back", () => {
     await until(() => feed.sequence === 200);
     await until(() => applied().at(-1) === 200);
     expect(applied()[0]).toBe(0);
-    expect(applied().length).toBeLessThan(20);
+    expect(applied().length).toBeLessThan(100);
     expect(applied()).toEqual(applied().toSorted((a, b) => a - b));
   });
 

@@ -13,6 +13,7 @@ import { GrpcListener, grpcCredentials } from "../src/verify/grpc.ts";
 import { TestBroker } from "../src/testing/broker.ts";
 import type { TestTask } from "../src/testing/broker.ts";
 import { until } from "./support/outside.ts";
+import { patienceMs } from "./support/patience.ts";
 
 let broker: TestBroker;
 let task: TestTask;
@@ -70,7 +71,7 @@ function grpcClient(port: number, options = agent, service = "crm"): Client {
 
 async function hello(client: Client): Promise<string> {
   return await new Promise((resolve, reject) => {
-    client.makeUnaryRequest<string, string>(greeter.hello.path, text.serialize, text.deserialize, "?", new Metadata(), { deadline: Date.now() + 20_000 },
+    client.makeUnaryRequest<string, string>(greeter.hello.path, text.serialize, text.deserialize, "?", new Metadata(), { deadline: Date.now() + patienceMs },
       (error, answer) => (error ? reject(error) : resolve(answer ?? "")));
   });
 }

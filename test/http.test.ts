@@ -31,7 +31,7 @@ services:
 afterAll(async () => await world?.[Symbol.asyncDispose]());
 
 const get = async (path: string, init: RequestInit = {}): Promise<{ status: number; type: string; text: string }> => {
-  const response = await fetch(`${world.broker.httpUrl}${path}`, { signal: AbortSignal.timeout(10_000), ...init });
+  const response = await fetch(`${world.broker.httpUrl}${path}`, init);
   return { status: response.status, type: response.headers.get("content-type") ?? "", text: await response.text() };
 };
 
@@ -97,7 +97,7 @@ describe("whoever holds on", () => {
     const slow = [open("GET /livez HTTP/1.1\r\nHost: x\r\nX-"), open("POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 4000\r\n\r\nx"), open("")];
     expect((await get("/livez")).status).toBe(200);
     await Promise.all(slow.map(({ closed }) => closed));
-  }, 60_000);
+  });
 
   test.each([
     ["headers without end", `GET /livez HTTP/1.1\r\nHost: x\r\n${"X-A: y\r\n".repeat(20_000)}`],

@@ -9,6 +9,7 @@ import { afterAll, expect, onTestFinished, test, vi } from "vitest";
 import {
   closeFd, ExitWatch, flockExclusive, nodeSocketFd, peerCredentials, peerPidfd, pidfdExited, pidfdOpen, pidfdSignal, setChildSubreaper,
 } from "../src/kernel.ts";
+import { patienceMs } from "./support/patience.ts";
 import { kill, start } from "./support/spawn.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "brevet-kernel-"));
@@ -21,7 +22,7 @@ function open(pid: number): number {
   return pidfd;
 }
 
-const deadline = { timeout: 10_000, interval: 10 };
+const deadline = { timeout: patienceMs, interval: 10 };
 
 test("a socket's peer is named with its pid, uid, gid and a pidfd", async () => {
   const server = createServer().listen(join(dir, "peer.sock"));

@@ -18,6 +18,7 @@ import { agentUid, ownUid } from "./support/agent.ts";
 import { pem } from "./support/authorities.ts";
 import { addOperator } from "./support/operator.ts";
 import type { Identity } from "./support/operator.ts";
+import { patienceMs } from "./support/patience.ts";
 import { Sidecar } from "./support/sidecar.ts";
 import { World } from "./support/world.ts";
 
@@ -59,7 +60,7 @@ async function handshake(options: tls.ConnectionOptions & { readonly localAddres
     socket.once("data", () => resolve(`served ${socket.getProtocol()}`));
     socket.once("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
     socket.once("close", () => resolve("closed"));
-    setTimeout(() => socket.destroy(), 15_000).unref();
+    setTimeout(() => socket.destroy(), patienceMs).unref();
   });
 }
 
@@ -265,7 +266,7 @@ roles: [{ spiffeId: spiffe://foreign.example/service/*, role: orchestrator, agen
   await here.until("a place", async () => (await codeOf(reach(crowd, here.broker.grpc).trust.getBundle({}))) === "none");
   await here.end();
   await foreign.end();
-}, 120_000);
+});
 
 describe("several addresses", () => {
   /** Takes every connection, and says nothing. */
@@ -377,7 +378,7 @@ describe("the command line from another machine", () => {
     expect((await command(["operator", "list", ...there])).stdout).toContain("dora");
     await world.admin.operators.remove({ name: "dora", reason: "done" });
     expect((await command(["task", "list", ...there])).stderr).toContain("VERIFY_REVOKED");
-  }, 120_000);
+  });
 
   test("keeps bundle and lists as files where there is no broker", async () => {
     const { key, cert, ca } = await addOperator(world, { name: "nginx", role: "service" });

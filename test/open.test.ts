@@ -162,7 +162,7 @@ describe("expiry", () => {
 
   test("ends the streams of a task that nobody ended, and is watched to its end", async () => {
     const agent = await world.agent();
-    const task = await world.open({ ttlSeconds: 2 });
+    const task = await world.open({ ttlSeconds: 5 });
     const states: string[] = [];
     const watched = (async () => {
       for await (const { state } of world.workload.tasks.watch({ task: task.id })) states.push(state);

@@ -15,6 +15,7 @@ import { identify } from "../src/verify/verdict.ts";
 import { readSigningCertificate, verifyX509 } from "../src/verify/x509.ts";
 import { readX509Svid, splitChain } from "../src/identity/svid.ts";
 import { Ledger } from "./support/ledger.ts";
+import { patienceMs } from "./support/patience.ts";
 
 const trustDomain = "example.org";
 let ledger: Ledger;
@@ -28,7 +29,7 @@ const rows = async (): Promise<string[]> =>
 const serialOf = ({ chain }: OwnCertificate): string => readX509Svid(splitChain(chain)[0] ?? Buffer.alloc(0)).serial;
 
 async function until(what: string, holds: () => boolean): Promise<void> {
-  for (const deadline = performance.now() + 30_000; !holds();) {
+  for (const deadline = performance.now() + patienceMs; !holds();) {
     if (performance.now() > deadline) throw new Error(`never came: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }

@@ -119,8 +119,10 @@ describe("verifiers", () => {
     const id = randomUUID();
     await follower({ verifier: id, name: "one", maxStalenessMs: 2_000 });
     await follower({ verifier: id, name: "the other", maxStalenessMs: 2_000 });
-    const { verifiers: listed, silent } = await world.admin.revocations.listVerifiers({});
-    expect(silent).toBe(1);
+    const { verifiers: listed } = await world.until("the one that says nothing", async () => {
+      const all = await world.admin.revocations.listVerifiers({});
+      return all.silent === 1 && all;
+    });
     expect(listed.filter((verifier) => verifier.id === id).map(({ name }) => name)).toEqual(["the other"]); // the same user: its newest connection counts
   });
 
@@ -157,21 +159,28 @@ describe("what is shown of a revocation", () => {
     expect(until).toMatchObject({ sdk: null, "x509-offline": expiry("x509"), "jwt-offline": expiry("jwt") + 60_000 });
     expect(until["crl"]).toBeLessThanOrEqual(ms(last.committedAt) + 300_000);
     expect(ms(last.nobodyAfter)).toBe(Math.max(expiry("x509"), expiry("jwt") + 60_000));
-    expect(front.jwt(jwt?.token ?? "")).toMatchObject({ accepted: false, reason: "VERIFY_REVOKED" });
+    await world.until("the refusal", () => {
+      const verdict = front.jwt(jwt?.token ?? "");
+      expect(verdict.accepted).toBe(false);
+      return !verdict.accepted && verdict.reason === "VERIFY_REVOKED"; // else it is stale, for the moment
+    });
   });
 
   test("waits for a verifier that does not acknowledge, says when it refuses by itself, and from then on does not wait", async () => {
     await nobodyLeft();
-    await follower({ verifier: randomUUID(), name: "mute", maxStalenessMs: 1_500 });
+    await follower({ verifier: randomUUID(), name: "mute", maxStalenessMs: 5_000 });
     const task = await closedTask();
     const first = await now(task);
     const mute = first.verifiers.find(({ verifier }) => verifier?.name === "mute");
     expect(mute).toMatchObject({ applied: false, verifier: { connected: true } });
-    expect(ms(mute?.refusesBy ?? null)).toBe(ms(first.committedAt) + 1_500);
-    expect(ms(first.residuals.find((residual) => residual.class === "sdk")?.until ?? null)).toBe(ms(first.committedAt) + 1_500);
+    const refuses = ms(mute?.refusesBy ?? null);
+    // what it heard last was said at most at the commit; when that was, is an estimate of PostgreSQL's time
+    expect(refuses).toBeGreaterThan(ms(first.committedAt) + 4_000);
+    expect(refuses).toBeLessThanOrEqual(ms(first.committedAt) + 5_000);
+    expect(ms(first.residuals.find((residual) => residual.class === "sdk")?.until ?? null)).toBe(refuses);
     const states = await followed(task);
     expect(states.at(-1)).toMatchObject({ settled: true });
-    expect(ms(states.at(-1)?.at ?? null)).toBeGreaterThanOrEqual(ms(first.committedAt) + 1_500);
+    expect(ms(states.at(-1)?.at ?? null)).toBeGreaterThanOrEqual(refuses);
   });
 
   test("of a task that nobody claimed: nothing", async () => {
@@ -250,7 +259,7 @@ describe("brevet", () => {
 
   test("revoke --wait with a verifier that does not: exit 1 in time, and who", async () => {
     await nobodyLeft();
-    await follower({ verifier: randomUUID(), name: "mute", maxStalenessMs: 10_000 });
+    await follower({ verifier: randomUUID(), name: "mute", maxStalenessMs: 60_000 });
     const task = await live();
     const { code, stdout, stderr } = await brevet("revoke", "--task", task, "--reason", "test", "--wait", "--timeout", "1s", "-o", "json");
     expect(code).toBe(1);

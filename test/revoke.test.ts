@@ -42,7 +42,7 @@ beforeAll(async () => {
   second = world.brokers[1] as BrokerProcess;
   agent = await world.agent();
   verifier = new Verifier({ address: second.workloadSocket, audience: "any", accept: ["agent", "service"] });
-  await verifier.ready(AbortSignal.timeout(20_000));
+  await verifier.ready();
 });
 afterAll(async () => {
   verifier.close();

@@ -15,6 +15,7 @@ import type { Agent } from "./support/agent.ts";
 import { issueCrl, kek, newAuthorities, openssl, pem, trustDomain } from "./support/authorities.ts";
 import { Ledger } from "./support/ledger.ts";
 import { World } from "./support/world.ts";
+import { patienceMs } from "./support/patience.ts";
 
 describe("a broker with RSA authorities", () => {
   let world: World;
@@ -88,7 +89,7 @@ test("told to use RSA later, the next authority has it, and the ones before stay
     expect(types(before)).toEqual(["root active ec", "x509 active ec"]);
     const after = new Trust(ledger.store, trustDomain, kek, { policy, keyType: "rsa-2048" });
     await after.refresh();
-    for (const deadline = performance.now() + 20_000; !types(after).includes("x509 active rsa"); await after.refresh()) {
+    for (const deadline = performance.now() + patienceMs; !types(after).includes("x509 active rsa"); await after.refresh()) {
       if (performance.now() > deadline) throw new Error("the next authority was never made");
       await new Promise((resolve) => setTimeout(resolve, 100));
     }

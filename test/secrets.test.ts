@@ -42,7 +42,7 @@ beforeAll(async () => {
   texts.push(await refusalOf(agent.jwt(["not-allowed"])));
   await world.close(task.id);
   texts.push(await refusalOf(agent.jwt(["crm"])));
-}, 60_000);
+});
 
 afterAll(async () => await world?.[Symbol.asyncDispose]());
 

@@ -6,9 +6,10 @@
 import { randomBytes } from "node:crypto";
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { Folder } from "../src/cli/sidecar-folder.ts";
@@ -19,6 +20,7 @@ import { jwtFileName } from "../src/cli/sidecar-identity.ts";
 import { readCrl } from "../src/identity/crl.ts";
 import { ownUid } from "./support/agent.ts";
 import { issueCrl, newAuthorities, openssl, pem } from "./support/authorities.ts";
+import { freePort } from "./support/port.ts";
 import { Sidecar, readGeneration } from "./support/sidecar.ts";
 import { kill, start } from "./support/spawn.ts";
 import { World, defaultCatalog } from "./support/world.ts";
@@ -44,11 +46,11 @@ const newFolder = (): string => join(folders, randomBytes(6).toString("hex"));
 const lists = (text: string): ReturnType<typeof readCrl>[] =>
   (text.match(/(?<=-----BEGIN X509 CRL-----)[^-]+/g) ?? []).map((body) => readCrl(Buffer.from(body, "base64")));
 
-describe("for a verifier", { timeout: 90_000 }, () => {
+describe("for a verifier", () => {
   test("both lists are there, and a revoked certificate is on one as soon as the broker has published it", async () => {
     const folder = newFolder();
     const told = join(folders, randomBytes(6).toString("hex"));
-    const sidecar = await Sidecar.start(world, folder, ["--verifier", "--on-change", `cat "$BREVET_DIR/crl.pem" > ${told}; echo $BREVET_EVENT >> ${told}.events`]);
+    const sidecar = await Sidecar.start(world, folder, ["--verifier", "--on-change", `cat "$BREVET_DIR/crl.pem" > ${told}.new && mv ${told}.new ${told}; echo $BREVET_EVENT >> ${told}.events`]);
     await world.until("the first generation", () => existsSync(join(folder, ".ready")));
     const { crls, x509 } = await world.admin.trust.getBundle({});
     expect(lists(sidecar.files.get("crl.pem") ?? "")).toHaveLength(crls.length);
@@ -159,7 +161,7 @@ describe("for a verifier", { timeout: 90_000 }, () => {
   });
 
   test("readiness is told over HTTP too", async () => {
-    const port = 20_000 + Math.floor(Math.random() * 10_000);
+    const port = await freePort();
     const sidecar = await Sidecar.start(world, newFolder(), ["--verifier", "--ready", `127.0.0.1:${port}`, "--on-change", `test -e ${folders}/may-succeed`]);
     const ask = async (): Promise<[number, string]> => {
       const answer = await fetch(`http://127.0.0.1:${port}/readyz`);
@@ -196,7 +198,16 @@ function pairsUp(files: ReadonlyMap<string, string>): boolean {
 const files = (n: number): ReadonlyMap<string, KeptFile> => new Map(["svid.pem", "svid_key.pem", "bundle.pem"].map((name) => [name, { content: `${n} ${"x".repeat(5_000)}`, secret: name === "svid_key.pem" }]));
 const everyone = { uid: undefined, gid: undefined, secretMode: 0o600 };
 
-describe("the folder", { timeout: 90_000 }, () => {
+/** Its name, undefined if there is none. */
+function generationOf(folder: string): string | undefined {
+  try {
+    return readlinkSync(join(folder, "..data"));
+  } catch {
+    return undefined;
+  }
+}
+
+describe("the folder", () => {
   const marks = (folder: string): string[] => [...new Set([...readGeneration(folder).values()].map((text) => text.split(" ")[0] ?? ""))];
 
   test("shows a reader one generation at a time, whatever changes", async () => {
@@ -213,16 +224,20 @@ describe("the folder", { timeout: 90_000 }, () => {
         await new Promise((resolve) => setImmediate(resolve));
       }
     })();
-    const readers = await start(process.execPath, ["-e", readerText, path], { stdio: ["ignore", "pipe", "inherit"] });
-    for (let n = 0; n < 100; n++) {
+    const outsider = await start(process.execPath, ["-e", readerText, path], { stdio: ["ignore", "pipe", "inherit"] });
+    const lines = createInterface(outsider.stdout as NodeJS.ReadableStream);
+    let atWork = false;
+    const busy = once(lines, "line").then(() => (atWork = true)); // it has read some
+    for (let n = 0; n < 100 || !atWork || reads <= 10; n++) {
       folder.write(files(n));
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
     over = true;
-    await reader;
-    readers.kill("SIGTERM");
-    const [said] = (await once(readers.stdout as NodeJS.ReadableStream, "data")) as [Buffer];
-    const outside = JSON.parse(String(said)) as { reads: number; mixed: number };
+    await Promise.all([reader, busy]);
+    const last = once(lines, "line");
+    outsider.kill("SIGTERM");
+    const [said] = (await last) as [string];
+    const outside = JSON.parse(said) as { reads: number; mixed: number };
     folder.close();
     expect(mixed).toEqual([]);
     expect(reads).toBeGreaterThan(10);
@@ -235,9 +250,10 @@ describe("the folder", { timeout: 90_000 }, () => {
     const module = fileURLToPath(new URL("../dist/src/cli/sidecar-folder.js", import.meta.url));
     const program = `import { Folder } from ${JSON.stringify(module)}; const folder = new Folder(${JSON.stringify(path)}, { secretMode: 0o600 });
       for (let n = 0; ; n++) { folder.write(new Map(["a", "b", "c"].map((name) => [name, { content: n + " " + "x".repeat(20000), secret: true }]))); if (n % 7 === 6) folder.clear(); }`;
-    for (let round = 0; round < 12; round++) {
+    for (let round = 0; round < 8; round++) {
+      const before = generationOf(path);
       const child = await start(process.execPath, ["--input-type=module", "-e", program]);
-      await world.until("work", () => marks(path).length > 0);
+      await world.until("its work", () => generationOf(path) !== before);
       await new Promise((resolve) => setTimeout(resolve, Math.random() * 40));
       await kill(child);
       const found = readGeneration(path);
@@ -283,7 +299,7 @@ process.on("SIGTERM", () => { console.log(JSON.stringify({ reads, mixed })); pro
     const link = process.argv[1] + "/..data", generation = readlinkSync(link), folder = process.argv[1] + "/" + generation;
     const found = new Set(readdirSync(folder).map((name) => readFileSync(folder + "/" + name, "utf8").split(" ")[0]));
     if (readlinkSync(link) === generation) {
-      reads++;
+      if (++reads === 20) console.log("at work");
       if (found.size !== 1) mixed++;
     }
   } catch (error) { if (error.code !== "ENOENT") throw error; }

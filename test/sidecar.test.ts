@@ -63,7 +63,7 @@ const svidIn = (sidecar: Sidecar): ReturnType<typeof readX509Svid> | undefined =
 };
 const code = async (answer: Promise<unknown>): Promise<string> => await answer.then(() => "OK", (error: { code: string }) => error.code);
 
-describe("for an agent's process", { timeout: 90_000 }, () => {
+describe("for an agent's process", () => {
   test("it keeps one set of files over changes of context, says who fetched, and leaves none at the end", async () => {
     const agent = await world.agent();
     const { id } = await world.open();
@@ -182,7 +182,7 @@ describe("for an agent's process", { timeout: 90_000 }, () => {
   });
 });
 
-describe.runIf(asRoot)("nobody else becomes a sidecar", { timeout: 90_000 }, () => {
+describe.runIf(asRoot)("nobody else becomes a sidecar", () => {
   const claim = async (by: Awaited<ReturnType<World["agent"]>>, request: object): Promise<string> =>
     await code(by.call("Claim", { sidecar: true, ...request }, { service: "agent" }));
 
@@ -246,7 +246,7 @@ describe.runIf(asRoot)("nobody else becomes a sidecar", { timeout: 90_000 }, () 
   });
 });
 
-describe.runIf(canMakeUnits)("for a unit", { timeout: 90_000 }, () => {
+describe.runIf(canMakeUnits)("for a unit", () => {
   test("a sidecar in it may come before the agent, who ends the task; one in another unit claims by PID", async () => {
     await using unit = new Unit();
     await using other = new Unit("sidecar.service");

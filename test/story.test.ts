@@ -88,7 +88,7 @@ test("a service with an identity of its own accepts it over mutual TLS, and know
   const source = await WorkloadSource.open({ address });
   world.sawIdentity(source.svid());
   const verifier = new Verifier({ address, audience: "crm" });
-  await verifier.ready(AbortSignal.timeout(20_000));
+  await verifier.ready();
   const [callers, refused]: [string[], Refused[]] = [[], []];
   const options = { verifier, source, authorize: agentIs("researcher"), onRefused: (verdict: Refused) => void refused.push(verdict) };
   const server = createMtlsServer(options, (socket: TLSSocket) => {
@@ -162,7 +162,7 @@ test("a broker that was started again still refuses it, and so does a verifier t
   await refusedFromNowOn();
   crm.verifier.close();
   crm.verifier = new Verifier({ address: world.broker.workloadSocket, audience: "crm" });
-  await crm.verifier.ready(AbortSignal.timeout(20_000));
+  await crm.verifier.ready();
   await refusedFromNowOn();
   await theAgentGetsNothingOfIt();
   await expect(agent.call("ValidateJWTSVID", { audience: "crm", svid: jwt.token })).rejects.toMatchObject({ metadata: { verdict: "VERIFY_REVOKED" } });

@@ -706,21 +706,24 @@ describe("group commit", () => {
 });
 
 describe("what an error says of the outcome", () => {
-  const slow = { name: "slow", text: "select pg_sleep(3)" };
+  const slow = { name: "slow", text: "select pg_sleep(4)" };
+  /** Once it runs. */
+  const strike = async (how: "pg_terminate_backend" | "pg_cancel_backend"): Promise<void> => {
+    const struck = `select ${how}(pid) from pg_stat_activity where query = $1 and state = 'active' and datname = current_database()`;
+    while ((await ledger.owner.rows(struck, [slow.text])).length === 0) await sleep(20);
+  };
 
   test("a statement whose connection is cut may have been committed", async () => {
     const store = ledger.anotherStore(1);
     const running = store.query(slow).catch((error: unknown) => error);
-    await sleep(100);
-    await ledger.owner.rows("select pg_terminate_backend(pid) from pg_stat_activity where query = $1 and datname = current_database()", [slow.text]);
+    await strike("pg_terminate_backend");
     expect(await running).toMatchObject({ code: "OUTCOME_UNKNOWN" });
   });
 
   test("one that the server cancelled was not, and one that it rejected is our fault", async () => {
     const store = ledger.anotherStore(1);
     const running = store.query(slow).catch((error: unknown) => error);
-    await sleep(100);
-    await ledger.owner.rows("select pg_cancel_backend(pid) from pg_stat_activity where query = $1 and datname = current_database()", [slow.text]);
+    await strike("pg_cancel_backend");
     expect(await running).toMatchObject({ code: "DATABASE_UNAVAILABLE" });
     const error = await store.query({ name: "wrong", text: "select 1 / 0" }).catch((e: unknown) => e);
     expect(error).toMatchObject({ code: "INTERNAL", message: "internal error", cause: expect.any(pg.DatabaseError) as unknown });

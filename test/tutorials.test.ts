@@ -14,11 +14,11 @@ import { afterAll, expect, test } from "vitest";
 import { commandsOf, program } from "../src/cli/program.ts";
 import { errorCodes } from "../src/errors.ts";
 import { selectorKeys } from "../src/identity/selectors.ts";
+import { patienceMs } from "./support/patience.ts";
 
 const root = new URL("..", import.meta.url).pathname;
 const home = mkdtempSync(join(tmpdir(), "btut-"));
 const folder = join(home, "try");
-const patienceMs = 30_000;
 
 type Block = { readonly language: string; readonly text: string; readonly heading: string };
 
@@ -90,7 +90,7 @@ async function closeTerminal({ child }: Terminal): Promise<void> {
 afterAll(async () => {
   for (const terminal of terminals.reverse()) await closeTerminal(terminal);
   rmSync(home, { recursive: true, force: true });
-}, 30_000);
+});
 
 chmodSync(home, 0o755); // PostgreSQL runs as another user when this is root
 for (const directory of [join(home, "bin"), join(folder, "node_modules")]) mkdirSync(directory, { recursive: true });
@@ -119,14 +119,14 @@ for (const [index, { language, text, heading }] of blocks.entries()) {
     } else if (file !== undefined) writeFileSync(join(folder, file), text);
     else if (first.includes("in a terminal of its own")) await inItsOwnTerminal(text, expected);
     else await toItsEnd(text, expected);
-  }, 60_000);
+  });
 }
 
 test("the agent was told of the change and of the end, and the orchestrator went on", async () => {
   const [, , orchestrator] = terminals;
   await expect.poll(() => orchestrator?.child.exitCode, { timeout: patienceMs }).toBe(0);
   expect(linesOf(orchestrator?.printed() ?? "")).toEqual(["hello researcher", "epoch 2", "over: DENIED_TASK_ENDED"]);
-}, 60_000);
+});
 
 test("the reference names every command, error and selector, and none that there is not", () => {
   const reference = readFileSync(join(root, "docs/reference.md"), "utf8");

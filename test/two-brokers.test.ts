@@ -46,7 +46,7 @@ test("what one has acknowledged is so at the other: open, claim, change, close",
     await agent.claim(id, at(first));
     const [before] = await agent.x509(at(second)); // bound by the other
     expect(before).toMatchObject({ hint: id, binding: { task: id, epoch: 1 } });
-    expect(await second.metric(`brevet_now{what="held"}`)).toBe(1);
+    await world.until("one key is held", async () => (await second.metric(`brevet_now{what="held"}`)) === 1);
     await first.workload.tasks.changeContext({ task: id, set: { turn: "1" }, remove: [] });
     expect((await agent.x509(at(second)))[0]?.binding?.epoch).toBe(2);
     expect((await agent.jwt(["crm"], at(second)))[0]?.binding?.epoch).toBe(2);

@@ -29,6 +29,7 @@ const margin = 60;
 /** How much faster than PostgreSQL's our monotonic clock may run. */
 const drift = 0.001;
 const longestTask = 256;
+const longestTimer = 2 ** 31 - 1;
 /** What a broker takes; who trusts a silent feed for longer is known to do so for a day. */
 const longestStatedMs = 24 * 3_600_000;
 
@@ -64,7 +65,10 @@ export class FeedView extends EventEmitter<Events> {
   /** The least that ever lay between an `as_of` and its arrival, on this connection. */
   #lag = Number.POSITIVE_INFINITY;
   #wasFresh = false;
+  /** Until this connection has been silent for too long. */
   #timer: NodeJS.Timeout | undefined;
+  /** Until the view is stale, whatever connections were tried meanwhile. */
+  #staleness: NodeJS.Timeout | undefined;
   #warning: NodeJS.Timeout | undefined;
   #failure: BrevetError | undefined;
   #say: ((message: WatchFeedRequest) => void) | undefined;
@@ -121,7 +125,6 @@ export class FeedView extends EventEmitter<Events> {
   async run(signal: AbortSignal): Promise<void> {
     let connection = new AbortController();
     const silent = (): void => {
-      this.#noticeStale();
       connection.abort(new BrevetError("VERIFY_STALE", "the feed is silent"));
     };
     const open = (stop: AbortSignal): AsyncIterable<FeedMessage__Output> => {
@@ -150,6 +153,7 @@ export class FeedView extends EventEmitter<Events> {
       this.#failure = asBrevetError(error);
     } finally {
       clearTimeout(this.#timer);
+      clearTimeout(this.#staleness);
       clearTimeout(this.#warning);
       this.#acknowledger?.close();
       this.#onEnd();
@@ -168,11 +172,15 @@ export class FeedView extends EventEmitter<Events> {
     });
   }
 
-  /** The timer only tells; `fresh` is computed whenever it is asked. It does not keep the process alive. */
   #arm(silent: () => void, since: number): void {
     clearTimeout(this.#timer);
+    this.#timer = this.#whenTrustIsOver(silent, since);
+  }
+
+  /** The timer only tells; `fresh` is computed whenever it is asked. It does not keep the process alive. */
+  #whenTrustIsOver(tell: () => void, since: number): NodeJS.Timeout {
     const left = since + this.maxStalenessMs - performance.now();
-    this.#timer = setTimeout(silent, Math.max(left, 0) + 1).unref();
+    return setTimeout(tell, Math.min(Math.max(left, 0) + 1, longestTimer)).unref();
   }
 
   #warnLater(ms: number): void {
@@ -184,9 +192,15 @@ export class FeedView extends EventEmitter<Events> {
   }
 
   #noticeStale(): void {
-    if (!this.#wasFresh || this.fresh) return;
+    if (this.fresh) return this.#watchOverTrust();
+    if (!this.#wasFresh) return;
     this.#wasFresh = false;
     this.emit("stale");
+  }
+
+  #watchOverTrust(): void {
+    clearTimeout(this.#staleness);
+    this.#staleness = this.#whenTrustIsOver(() => this.#noticeStale(), this.#freshAt);
   }
 
   #take(message: FeedMessage__Output): void {
@@ -234,6 +248,7 @@ export class FeedView extends EventEmitter<Events> {
     this.#askedAt = undefined;
     this.#asOf = asOf;
     this.#heardAt = now;
+    this.#watchOverTrust();
     this.#warnLater(Math.max(0, worthWarningMs - this.silentMs));
     this.#epochs.sweep(asOf / 1_000 - margin);
     if (this.#wasFresh || !this.fresh) return;

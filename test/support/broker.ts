@@ -37,7 +37,7 @@ export class BrokerProcess {
     this.workload = connect({ address: this.workloadSocket });
     this.admin = connect({ address: this.adminSocket });
     this.#configFile = configFile;
-    this.#env = { BREVET_DATA_DIR: dataDir, BREVET_LISTEN_HTTP: "127.0.0.1:0", ...env };
+    this.#env = { BREVET_DATA_DIR: dataDir, BREVET_LISTEN_HTTP: "127.0.0.1:0", XDG_CONFIG_HOME: dataDir, ...env };
   }
 
   get pid(): number {

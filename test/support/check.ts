@@ -7,6 +7,7 @@ import { readCrl } from "../../src/identity/crl.ts";
 import type { Crl } from "../../src/identity/crl.ts";
 import type { TaskBinding } from "../../src/identity/task.ts";
 import type { BrokerProcess } from "./broker.ts";
+import { patienceMs } from "./patience.ts";
 import type { World } from "./world.ts";
 
 /** What a client was given. */
@@ -137,7 +138,7 @@ async function theFeedTells(world: World, broker: BrokerProcess, wrong: Wrong): 
     from revocations where until > now() order by subject, sequence desc`);
   const head = rows.reduce((most, { sequence }) => Math.max(most, sequence), 0);
   const told = new Map<string, number>();
-  const signal = AbortSignal.timeout(20_000);
+  const signal = AbortSignal.timeout(patienceMs);
   for await (const message of broker.workload.feed.watch({}, { signal })) {
     for (const { task, epoch } of message.revocations) told.set(task, Math.max(told.get(task) ?? 0, epoch));
     if (message.complete && message.sequence >= head) {

@@ -23,6 +23,7 @@ import type { Claim, ClaimOutcome, NewTask } from "../../src/record/tasks.ts";
 import { Fences } from "../../src/revoke/fence.ts";
 import { Revoker } from "../../src/revoke/revoke.ts";
 import { newAuthorities, trustDomain } from "./authorities.ts";
+import { patienceMs } from "./patience.ts";
 import { testDatabase } from "./postgres.ts";
 
 export const sql = fileURLToPath(new URL("../../src/record", import.meta.url));
@@ -148,7 +149,7 @@ export class Ledger {
 
   /** Resolves when the backend waits for a lock that `by` holds. */
   async blocked(pid: number, by: number): Promise<void> {
-    const deadline = Date.now() + 10_000;
+    const deadline = Date.now() + patienceMs;
     while (!(await this.owner.one<{ by: boolean }>("select $2 = any (pg_blocking_pids($1)) as by", [pid, by])).by) {
       if (Date.now() > deadline) throw new Error(`backend ${pid} does not wait for ${by}`);
       await sleep(5);

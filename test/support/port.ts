@@ -1,14 +1,21 @@
 // Which port may a broker have whose own address must be known before it starts?
-// One that was free a moment ago; whoever takes it in between makes the broker refuse to start, loudly.
+// One that was free a moment ago, and that the kernel gives to nobody by itself: whoever lets it choose gets a
+// port of its ephemeral range, which begins above these (ip_local_port_range is 32768 or higher).
+import { randomInt } from "node:crypto";
 import { once } from "node:events";
 import net from "node:net";
-import type { AddressInfo } from "node:net";
 
 export async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
+  for (;;) {
+    const server = net.createServer();
+    const port = randomInt(10_000, 32_768);
+    const isFree = await Promise.race([
+      once(server.listen(port, "127.0.0.1"), "listening").then(() => true),
+      once(server, "error").then(() => false),
+    ]).catch(() => false);
+    if (!isFree) continue;
+    server.close();
+    await once(server, "close");
+    return port;
+  }
 }

@@ -10,6 +10,7 @@ import { isErrorCode } from "../../src/errors.ts";
 import type { BadRequest__Output } from "../../src/generated/google/rpc/BadRequest.ts";
 import type { ErrorInfo__Output } from "../../src/generated/google/rpc/ErrorInfo.ts";
 import type { Status__Output } from "../../src/generated/google/rpc/Status.ts";
+import { patienceMs } from "./patience.ts";
 
 export type Answer = {
   /** The name of the gRPC status; OK when a message came. */
@@ -43,7 +44,7 @@ export class RawClient implements Disposable {
 
   call(method: Wire, request: Buffer, metadata: Metadata = header("true")): Promise<Answer> {
     const same = (bytes: Buffer): Buffer => bytes;
-    const options = { deadline: Date.now() + 15_000 };
+    const options = { deadline: Date.now() + patienceMs };
     return new Promise((resolve) => {
       if (!method.responseStream && !method.requestStream) {
         this.#client.makeUnaryRequest(method.path, same, same, request, metadata, options, (error, body) => resolve(answerOf(error, body)));

@@ -16,10 +16,12 @@ export class Sidecar {
   readonly child: Started;
   readonly folder: string;
   output = "";
+  readonly #closed: Promise<unknown>;
 
   private constructor(child: Started, folder: string) {
     this.child = child;
     this.folder = folder;
+    this.#closed = once(child, "close");
     child.stderr?.setEncoding("utf8").on("data", (text: string) => (this.output += text));
   }
 
@@ -30,11 +32,10 @@ export class Sidecar {
     return new Sidecar(child, folder);
   }
 
-  /** Its exit code. */
+  /** Its exit code, once all that it said has been heard. */
   async exit(): Promise<number | null> {
-    const { child } = this;
-    if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
-    return child.exitCode;
+    await this.#closed;
+    return this.child.exitCode;
   }
 
   get files(): Map<string, string> {

@@ -20,6 +20,7 @@ import type { Sight } from "./agent.ts";
 import { BrokerProcess } from "./broker.ts";
 import { checkWorld } from "./check.ts";
 import type { Seen } from "./check.ts";
+import { patienceMs } from "./patience.ts";
 import { testDatabase } from "./postgres.ts";
 import type { TestDatabase } from "./postgres.ts";
 
@@ -49,9 +50,6 @@ agents:
     maxTaskTtl: 1h
     tasksPerInstance: 8
 `;
-
-/** From when on nothing good can come any more. */
-const patienceMs = 20_000;
 
 export class World implements AsyncDisposable {
   readonly brokers: readonly BrokerProcess[];
