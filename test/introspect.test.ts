@@ -41,10 +41,10 @@ afterAll(async () => {
   await wire?.close();
 });
 
-async function tokenOfService(audience: string[]): Promise<string> {
-  const { svids } = await world.workload.workload.fetchJWTSVID({ audience });
+async function tokenOfService(audience: string[], of = world): Promise<string> {
+  const { svids } = await of.workload.workload.fetchJWTSVID({ audience });
   const token = svids[0]?.svid ?? "";
-  world.sawToken(token);
+  of.sawToken(token);
   return token;
 }
 
@@ -156,11 +156,16 @@ test("without the database nobody is answered, not even that a token is dead", a
   await world.until("the database again", async () => (await ask(svid.token)).status === 200);
 });
 
-test("without publicUrl nobody can say for whom a token is made, and nobody is answered", async () => {
+test("without publicUrl a token is made for the listener's own address", async () => {
   await using plain = await World.start({ catalog });
-  const response = await fetch(`${plain.broker.httpUrl}/introspect`, { method: "POST", body: new URLSearchParams({ token: "x" }) });
-  expect(response.status).toBe(404);
-  expect(await response.json()).toMatchObject({ title: expect.stringContaining("BREVET_PUBLIC_URL") });
+  const at = `${plain.broker.httpUrl}/introspect`;
+  const askPlain = async (headers: Record<string, string> = {}): Promise<Response> => await fetch(at, { method: "POST", headers, body: new URLSearchParams({ token: "x" }) });
+  const refused = await askPlain();
+  expect(refused.status).toBe(401);
+  expect(await refused.json()).toMatchObject({ title: expect.stringContaining(at) });
+  const mine = await tokenOfService([at], plain);
+  const answered = await askPlain({ authorization: `Bearer ${mine}` });
+  expect([answered.status, await answered.json()]).toEqual([200, { active: false }]);
 });
 
 test("a service that asks without end is slowed down", async () => {

@@ -53,8 +53,10 @@ export async function serveHttp(p: HttpParts): Promise<{ url: string; close: () 
     const app = newHttpApp();
     opened.push(() => app.close());
     addOwnRoutes(app, p);
-    addPublicRoutes(app, p);
-    return { url: await listenHttp(app, "listen.http", http), close };
+    let url: string | undefined;
+    addPublicRoutes(app, p, () => url);
+    url = await listenHttp(app, "listen.http", http);
+    return { url, close };
   } catch (error) {
     await close();
     throw error;
@@ -71,7 +73,7 @@ async function serveWeb(address: HttpAddress, p: HttpParts, opened: (() => Promi
     changed: app.setCertificate,
     failed: (error) => p.log("https.certificate_not_taken", { message: error.message }, "error"),
   }));
-  addPublicRoutes(app, p);
+  addPublicRoutes(app, p, () => undefined);
   p.log("https.listening", { http: await listenHttp(app, "listen.https", address) });
 }
 
@@ -99,13 +101,14 @@ function addOwnRoutes(app: FastifyInstance, p: HttpParts): void {
   });
 }
 
-function addPublicRoutes(app: FastifyInstance, p: HttpParts): void {
+/** `ownUrl`: where it is itself, for a broker that has no other name. */
+function addPublicRoutes(app: FastifyInstance, p: HttpParts, ownUrl: () => string | undefined): void {
   const { publicUrl, limits: { perServiceIntrospectionsPerSecond: mostPerSecond } } = p.config;
   addBundle(app, "/bundle", p);
   serveOidc(app, { trust: p.trust, publicUrl });
   serveLists(app, { crls: p.crls, publicUrl });
   serveStatusLists(app, p.statusLists);
-  serveIntrospection(app, { ...p, publicUrl, mostPerSecond });
+  serveIntrospection(app, { ...p, address: () => publicUrl ?? ownUrl(), mostPerSecond });
 }
 
 function addBundle(app: FastifyInstance, path: string, { trust }: Pick<HttpParts, "trust">): void {

@@ -15,7 +15,8 @@ import type { Judge } from "./judge.ts";
 import { Bucket } from "./limits.ts";
 
 export type IntrospectionParts = {
-  readonly publicUrl: string | undefined;
+  /** For whose path below it a service's token is made; nobody is answered without one. */
+  readonly address: () => string | undefined;
   /** Of one service, as the configuration has it. Whoever is none costs one signature's check, and connections are limited. */
   readonly mostPerSecond: number;
   readonly judge: Judge;
@@ -28,16 +29,17 @@ const path = "/introspect";
 const mostCallers = 1000;
 const formType = "application/x-www-form-urlencoded";
 
-export function serveIntrospection(app: FastifyInstance, { publicUrl, mostPerSecond, judge, issuer, metrics }: IntrospectionParts): void {
-  const callers = new Callers({ judge, audience: `${publicUrl}${path}`, issuer, mostPerSecond });
+export function serveIntrospection(app: FastifyInstance, { address, mostPerSecond, judge, issuer, metrics }: IntrospectionParts): void {
+  const callers = new Callers({ judge, issuer, mostPerSecond });
   void app.register(async (form) => {
     form.addContentTypeParser(formType, { parseAs: "string" }, (_request, body, done) => done(null, body));
     form.post(path, async (request, reply) => {
       void reply.header("cache-control", "no-store");
       let code = "OK";
       try {
-        if (publicUrl === undefined) throw new BrevetError("NOT_FOUND", "nobody is answered here: the configuration names no publicUrl (BREVET_PUBLIC_URL)");
-        await callers.admit(request);
+        const at = address();
+        if (at === undefined) throw new BrevetError("NOT_FOUND", "nobody is answered here: the configuration names no publicUrl (BREVET_PUBLIC_URL)");
+        await callers.admit(request, `${at}${path}`);
         return await describe(tokenOf(request.body), judge, issuer);
       } catch (error) {
         if (!(error instanceof BrevetError)) throw error;
@@ -80,7 +82,7 @@ function tokenOf(body: unknown): string {
 
 type Caller = { readonly svid: JwtSvid; readonly bucket: Bucket };
 
-type CallersOptions = { readonly judge: Judge; readonly audience: string; readonly issuer: Pick<Issuer, "isAlive">; readonly mostPerSecond: number };
+type CallersOptions = { readonly judge: Judge; readonly issuer: Pick<Issuer, "isAlive">; readonly mostPerSecond: number };
 
 /** Which services ask, by the tokens of their own. */
 class Callers {
@@ -93,11 +95,11 @@ class Callers {
   }
 
   /** @throws BrevetError VERIFY_… or RATE_LIMITED */
-  async admit(request: FastifyRequest): Promise<void> {
+  async admit(request: FastifyRequest, audience: string): Promise<void> {
     const [, bearer] = /^Bearer ([\w.-]{1,8192})$/i.exec(request.headers.authorization ?? "") ?? [];
-    if (bearer === undefined) throw new BrevetError("VERIFY_MALFORMED", `Authorization: Bearer with a JWT-SVID of a registered service is needed, for the audience ${this.#o.audience}`);
+    if (bearer === undefined) throw new BrevetError("VERIFY_MALFORMED", `Authorization: Bearer with a JWT-SVID of a registered service is needed, for the audience ${audience}`);
     const digest = createHash("sha256").update(bearer).digest("base64");
-    const caller = this.#known.get(digest) ?? this.#judge(bearer, digest);
+    const caller = this.#known.get(digest) ?? this.#judge(bearer, audience, digest);
     if (!caller.bucket.take()) throw new BrevetError("RATE_LIMITED", `more than ${this.#o.mostPerSecond} questions a second by one service`);
     if (caller.svid.expiresAt.getTime() <= Date.now()) {
       this.#known.delete(digest);
@@ -106,8 +108,8 @@ class Callers {
     if (caller.svid.binding === null || !(await this.#o.issuer.isAlive(caller.svid.binding))) throw new BrevetError("VERIFY_REVOKED", "the caller's own token is revoked");
   }
 
-  #judge(bearer: string, digest: string): Caller {
-    const svid = this.#o.judge.genuineJwt(bearer, this.#o.audience);
+  #judge(bearer: string, audience: string, digest: string): Caller {
+    const svid = this.#o.judge.genuineJwt(bearer, audience);
     const id = parseBrevetId(svid.spiffeId);
     if (id.kind !== "service") throw new BrevetError("VERIFY_NOT_AN_AGENT", "only services may ask");
     const caller = { svid, bucket: this.#bucketOf(id.service) };

@@ -231,7 +231,7 @@ export class Crls {
     this.#grown.delete(authority);
     try {
       const { number, at } = next;
-      const [thisUpdate, nextUpdate] = [new Date(at.getTime() - backdateMs), new Date(at.getTime() + listMs)];
+      const [thisUpdate, nextUpdate] = [inSeconds(at.getTime() - backdateMs), inSeconds(at.getTime() + listMs)];
       const { name, keyId, algorithm } = signer;
       const made = await thread.make({ authority, name, keyId, algorithm, number: BigInt(number), thisUpdate, nextUpdate, since: next.since.getTime() / 1000 });
       const der = await signCrl(signer, made.list);
@@ -241,6 +241,11 @@ export class Crls {
       throw error;
     }
   }
+}
+
+/** As precise as lists are. */
+function inSeconds(ms: number): Date {
+  return new Date(Math.floor(ms / 1000) * 1000);
 }
 
 async function within<T>(ms: number, work: Promise<T>): Promise<T> {
