@@ -184,7 +184,7 @@ async function startBroker(config: Config, log: Log): Promise<Broker> {
     undo.push(() => api.close());
 
     // after a start: instances, feed, lists; then serve; then heartbeats
-    await feed.load();
+    await Promise.all([feed.load(), crls.prepare()]);
     undo.push(() => endpoints.close());
     for (const row of await boundTasks(store, bootId(), null)) if (bindings.add(row)) await endpoints.open(row.id);
     await housekeeping.endOrphans();

@@ -10,6 +10,7 @@ import { signCrl } from "../../ca/crl.ts";
 import type { Signer } from "../../ca/authority.ts";
 import { BrevetError } from "../errors.ts";
 import type { Store } from "../record/store.ts";
+import { readFeedHead } from "../record/revocations.ts";
 import { deadCertificates } from "../record/svids.ts";
 import { nextCrl, readCrlClock } from "../record/trust.ts";
 import type { CrlClock } from "../record/trust.ts";
@@ -100,6 +101,12 @@ export class Crls {
     if (!this.#building) this.#buildIn(Math.max(gatherMs, this.#notBefore - performance.now()));
   }
 
+  /** Reads what the first lists will hold, as far as it is known now: what takes long before `start`. */
+  async prepare(): Promise<void> {
+    const { thread, since } = await this.#begin();
+    await this.#readNews(thread, (await readFeedHead(this.#o.store)).sequence, since);
+  }
+
   /** Publishes first lists; awaited before anything is served. */
   async start(): Promise<void> {
     const first = this.#publishAll();
@@ -179,9 +186,7 @@ export class Crls {
   }
 
   async #publishAll(): Promise<void> {
-    const { now, oldest, heads } = await readCrlClock(this.#o.store);
-    const since = new Date(Math.min(now.getTime() - leewayMs, oldest?.getTime() ?? Infinity) - 1000);
-    const thread = await this.#threadFor(now);
+    const { thread, now, since, heads } = await this.#begin();
     await this.#readNews(thread, this.#o.sequence(), since);
     const signers = this.#o.signers();
     let news = false;
@@ -196,6 +201,13 @@ export class Crls {
     if (signers.some((signer) => this.#grown.has(signer.record.id))) this.#again = true; // by what a later list read
     else this.#carried = this.#read;
     if (news) for (const listener of this.#listeners) listener();
+  }
+
+  /** `since`: what expired before it stands on no list any more. */
+  async #begin(): Promise<{ thread: CrlThread; now: Date; since: Date; heads: CrlClock["heads"] }> {
+    const { now, oldest, heads } = await readCrlClock(this.#o.store);
+    const since = new Date(Math.min(now.getTime() - leewayMs, oldest?.getTime() ?? Infinity) - 1000);
+    return { thread: await this.#threadFor(now), now, since, heads };
   }
 
   /** What had left the lists by a clock that was set back since belongs on them again: all is read anew. */
