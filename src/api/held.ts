@@ -157,7 +157,8 @@ export class HeldX509 {
     // some tasks may have ended while the SVIDs were being made
     if (this.#over) return 0;
     const good = this.#held(svids);
-    if (good.length === 0) throw failure ?? denial(fetched) ?? ended();
+    // a first message without one of them would be taken for all there is
+    if (good.length === 0 || (failure && this.#sent.length === 0)) throw failure ?? denial(fetched) ?? ended();
     if (this.#forced || good.length !== this.#sent.length || good.some((svid, i) => svid !== this.#sent[i])) this.#send(good);
     if (failure) return retryMs;
     return Math.max(1, Math.min(...good.map((svid) => svid.renewAt)) - performance.now());
