@@ -105,7 +105,10 @@ test("one loses its database: its verifiers grow stale and accept nothing, the o
   const staying = await here.workload.tasks.open({ agent: "researcher" });
   const tasks = [ending, staying];
   for (const { id } of tasks) await agent.claim(id, at(here));
-  const held = await agent.x509(at(there));
+  const held = await world.until("the other broker to hear of both claims", async () => {
+    const svids = await agent.x509(at(there));
+    return svids.length === tasks.length ? svids : undefined;
+  });
   const chainOf = (task: string): Buffer => held.find(({ hint }) => hint === task)?.chain ?? Buffer.alloc(0);
   const verifier = new Verifier({ address: there.workloadSocket, maxStaleness: "2s" });
   await verifier.ready();
