@@ -29,23 +29,22 @@ async function openConfigured(config: Config, url: string, log: Log): Promise<Da
   const { passwordFile, caFile } = config.database;
   const password = passwordFile === undefined ? undefined : readText("passwordFile", passwordFile).replace(/\r?\n$/, "");
   const ca = caFile === undefined ? undefined : readText("caFile", caFile);
-  const settings = (role?: string): ConnectionSettings => ({
-    connectionString: completed(url, { password, role, ownTls: ca !== undefined }),
-    ...(ca === undefined ? {} : { ssl: { ca, rejectUnauthorized: true } }),
-  });
-  const { serverVersion } = await migrate(settings(), sql);
-  const store = new Store({ app: settings(appRole), log });
+  const owner = reach(url, password, ca);
+  const { serverVersion } = await migrate(owner, sql);
+  const store = new Store({ app: { ...owner, options: `${owner.options ?? ""} -c role=${appRole}` }, log });
   return { store, serverVersion, stop: () => store.close() };
 }
 
-/** What the URL says, be it that the password is empty, goes with pg before what stands beside it: so all of it is put in there. */
-function completed(url: string, { password, role, ownTls }: { readonly password?: string; readonly role?: string; readonly ownTls: boolean }): string {
+/** What the URL says, be it that the password is empty, goes with pg before what stands beside it: so it says only what may. */
+function reach(url: string, password: string | undefined, ca: string | undefined): ConnectionSettings {
   const whole = new URL(url);
   const { searchParams } = whole;
+  const options = searchParams.get("options") ?? undefined;
+  searchParams.delete("options");
   if (password !== undefined) searchParams.set("password", password);
-  if (role !== undefined) searchParams.set("options", `${searchParams.get("options") ?? ""} -c role=${role}`.trimStart());
-  if (ownTls) for (const key of [...searchParams.keys()].filter((name) => name.startsWith("ssl"))) searchParams.delete(key);
-  return whole.href;
+  if (ca === undefined) return { connectionString: whole.href, options };
+  for (const key of [...searchParams.keys()].filter((name) => name.startsWith("ssl"))) searchParams.delete(key);
+  return { connectionString: whole.href, options, ssl: { ca, rejectUnauthorized: true } };
 }
 
 async function openEmbedded(config: Config, log: Log): Promise<Database> {

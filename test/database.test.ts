@@ -49,8 +49,8 @@ describe("database.url with database.passwordFile", () => {
   test("takes the password of the file, and works as the role with the least rights", async () => {
     const database = await openDatabase(config("right", `${password}\n`, "?options=-c%20role%3Dkeeper%20-c%20work_mem%3D5MB"), () => {});
     try {
-      const [row] = await database.store.query({ name: "who", text: "select current_user as who, session_user as logged_in, current_setting('work_mem') as memory" }, []);
-      expect(row).toEqual({ who: "brevet_app", logged_in: "keeper", memory: "5MB" });
+      const [row] = await database.store.query({ name: "who", text: "select current_user as who, session_user as logged_in, current_setting('work_mem') as memory, count(*)::int as tasks from tasks" }, []);
+      expect(row).toEqual({ who: "brevet_app", logged_in: "keeper", memory: "5MB", tasks: 0 });
     } finally {
       await database.stop(1000);
     }
