@@ -261,16 +261,19 @@ export async function liveTaskIds(store: Store, agent: string | null): Promise<s
   return (await store.query(liveStatement, [agent])).map((row) => row["id"] as string);
 }
 
-const boundHere = `select ${taskColumn} from instances i join tasks t on t.instance = i.id
-  where t.state = 'active' and t.expires_at > clock_timestamp() and i.boot_id = $1`;
-const allBoundStatement: Statement = { name: "all_bound_tasks", text: `${boundHere} order by t.claimed_at, t.id` };
-/** Each part has an index of its own. */
+const bound = `select ${taskColumn} from instances i join tasks t on t.instance = i.id where t.state = 'active' and t.expires_at > clock_timestamp()`;
+const allBoundStatement: Statement = { name: "all_bound_tasks", text: `${bound} and i.boot_id = $1 order by t.claimed_at, t.id` };
+/**
+ * Each part has an index of its own. PostgreSQL before 17, and any that has no statistics yet, would read all of a boot's:
+ * so instances are looked up first (an array), PID by PID (offset 0), and then their tasks.
+ */
 const boundStatement: Statement = {
   name: "bound_tasks",
-  text: `${boundHere} and i.id in (
-      select p.id from instances p where p.boot_id = $1 and p.pid = any($2::int[]) and p.cgroup_id is null
+  text: `${bound} and t.instance = any(array(
+      select f.id from unnest($2::int[]) w (pid), lateral (
+        select p.id from instances p where p.boot_id = $1 and p.pid = w.pid and p.cgroup_id is null offset 0) f
       union select p.id from instances p where p.boot_id = $1 and p.pid = any($2) and p.cgroup_id is not null
-      union select p.id from instances p where p.boot_id = $1 and p.cgroup_id = any($3::text[])) order by t.claimed_at, t.id`,
+      union select p.id from instances p where p.boot_id = $1 and p.cgroup_id = any($3::text[]))) order by t.claimed_at, t.id`,
 };
 
 /** Active tasks bound to processes and cgroups of this boot of this machine; oldest claim first. */
