@@ -138,6 +138,8 @@ describe("what is shown of a revocation", () => {
     await world.until("both are listed", async () => (await names(world.broker)).join() === "back,front");
     const { id } = await world.open();
     await agent.claim(id);
+    await agent.jwt(["crm"]);
+    await world.change(id, { step: "2" }); // that one was dead before
     const stream = agent.follow();
     await stream.next();
     const [jwt] = await agent.jwt(["crm"]);

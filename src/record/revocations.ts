@@ -127,7 +127,10 @@ function toFeedRow(row: Record<string, unknown>): FeedRow {
   };
 }
 
-/** What died with a subject's newest revocation: SVIDs of one kind and authority that had not expired. */
+/**
+ * What is dead since a subject's newest revocation: SVIDs of one kind and authority that had not expired. Counted are those
+ * that died by it; `lastExpiry` is also that of what a revocation before it had killed, and some may still accept.
+ */
 export type DeadSvids = { readonly kind: "x509" | "jwt"; readonly authority: string; readonly count: number; readonly lastExpiry: number };
 
 const subjectsStatement: Statement = {
@@ -143,11 +146,11 @@ const deadStatement: Statement = {
       from unnest($1::text[]) x(subject)
       cross join lateral (select * from revocations r where r.subject = x.subject order by r.epoch desc limit 1) r),
     died as (
-      select s.kind, s.authority, s.expires_at from dead d join svids s on s.task = d.task and s.epoch < d.epoch where s.expires_at > d.at
+      select s.kind, s.authority, s.expires_at, s.epoch = d.epoch - 1 as by_it from dead d join svids s on s.task = d.task and s.epoch < d.epoch where s.expires_at > d.at
       union all
-      select s.kind, s.authority, s.expires_at from dead d join svids s on d.subject = 'service/' || s.service and s.epoch < d.epoch
+      select s.kind, s.authority, s.expires_at, s.epoch = d.epoch - 1 from dead d join svids s on d.subject = 'service/' || s.service and s.epoch < d.epoch
         where d.task is null and s.service is not null and s.expires_at > d.at)
-    select kind, authority, count(*) as count, ${unixMs("max(expires_at)")} as last_expiry from died group by kind, authority`,
+    select kind, authority, count(*) filter (where by_it) as count, ${unixMs("max(expires_at)")} as last_expiry from died group by kind, authority`,
 };
 
 /** The last of the newest revocations of these subjects (0: there is none), and what died with them. Times are Unix milliseconds. */

@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import type { BrevetError } from "../../src/errors.ts";
 import { Verifier } from "../../src/verify/verifier.ts";
 import type { VerifierOptions } from "../../src/verify/verifier.ts";
 import type { Agent, HeldX509 } from "../support/agent.ts";
@@ -81,7 +82,8 @@ test.concurrent("the broker sleeps for more than 30 s between commit and word: o
     expect(new Set(now())).toEqual(new Set(["accepted"]));
 
     const halt = wire.halt("revoke_tasks", "hold after");
-    const closing = world.workload.tasks.close({ task }, { timeoutMs: 2 * longMs });
+    // it may wake up to a statement that was answered and has timed out: then it repeats it, and says so
+    const closing = world.workload.tasks.close({ task }, { timeoutMs: 2 * longMs }).then(({ state }) => state, (error: BrevetError) => error.code);
     await halt.reached;
     world.broker.signal("SIGSTOP");
     const sleptAt = performance.now();
@@ -108,7 +110,8 @@ test.concurrent("the broker sleeps for more than 30 s between commit and word: o
       return verdicts.every((verdict) => verdict === "VERIFY_REVOKED");
     });
     expect([...after].sort()).toEqual(["VERIFY_REVOKED", "VERIFY_STALE"]);
-    expect(await closing).toMatchObject({ state: "closed" });
+    expect(["closed", "OUTCOME_UNKNOWN"]).toContain(await closing);
+    expect(await world.close(task)).toMatchObject({ state: "closed", epoch: 2 });
     await stream.ended;
     await until("the sidecar is ready again", ready);
     sidecar.child.kill("SIGTERM");
@@ -163,15 +166,16 @@ test.concurrent("a way that swallows everything: each service does as it has sai
     const [strict, lenient] = await Promise.all([verifierOf(reach), verifierOf({ ...reach, onStale: { acceptIssuedBefore: "8s" } })]);
     expect([verdictOf(strict, x509.chain), verdictOf(lenient, x509.chain)]).toEqual(["accepted", "accepted"]);
     way.swallow();
-    const from = performance.now();
     await world.close(task);
     await until("the strict one refuses", () => verdictOf(strict, x509.chain) === "VERIFY_STALE");
-    expect(performance.now() - from).toBeGreaterThan(8_000); // its last sign of life was up to a second old
+    expect(strict.feed.silentMs).toBeGreaterThan(10_000);
     // the other goes on with what it had seen, and with nothing else
-    const seen = verdictOf(lenient, x509.chain);
-    if (performance.now() - from < 16_000) expect([seen, verdictOf(lenient, token)]).toEqual(["accepted", "VERIFY_STALE"]);
+    await until("the other is stale", () => !lenient.feed.fresh);
+    const [unseen, seen] = [verdictOf(lenient, token), verdictOf(lenient, x509.chain)];
+    if (lenient.feed.silentMs < 18_000) expect(seen).toBe("accepted");
+    expect(unseen).toBe("VERIFY_STALE");
     await until("so does the lenient one", () => verdictOf(lenient, x509.chain) === "VERIFY_STALE");
-    expect(performance.now() - from).toBeGreaterThan(16_000);
+    expect(lenient.feed.silentMs).toBeGreaterThan(18_000);
     expect(verdictOf(strict, x509.chain)).toBe("VERIFY_STALE");
     await agent.kill();
   } finally {
