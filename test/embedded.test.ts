@@ -15,6 +15,7 @@ import pg from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { flockExclusive } from "../src/kernel.ts";
 import { startEmbedded } from "../src/record/embedded.ts";
+import { openPlace } from "../src/record/embedded-place.ts";
 import type { EmbeddedOptions, EmbeddedPostgres } from "../src/record/embedded.ts";
 import { patienceMs } from "./support/patience.ts";
 import { testDatabase } from "./support/postgres.ts";
@@ -215,6 +216,15 @@ describe("refusals", () => {
     fs.mkdirSync(join(base, "theirs"));
     fs.chownSync(join(base, "theirs"), nobody, nobody);
     await expect(start(join(base, "theirs"))).rejects.toThrow(/belongs to uid 65534/);
+  });
+
+  test.runIf(asRoot)("a uid that has no account, as containers may have it, with what to do", () => {
+    process.seteuid?.(54_321);
+    try {
+      expect(() => openPlace(join(base, "d"), undefined)).toThrow(/uid 54321 has no account.*BREVET_DATABASE_URL/);
+    } finally {
+      process.seteuid?.(0);
+    }
   });
 
   test("a platform without binaries, with what to do", async () => {

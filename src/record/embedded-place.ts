@@ -9,7 +9,7 @@
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import * as fs from "node:fs";
-import { tmpdir } from "node:os";
+import { tmpdir, userInfo } from "node:os";
 import { dirname, join } from "node:path";
 import { text } from "node:stream/consumers";
 import { BrevetError } from "../errors.ts";
@@ -52,7 +52,10 @@ export function openPlace(dataDir: string, user: string | undefined): Place {
 
 /** Existing data keep their owner: an account that appears later (`postgres`) does not take them over. */
 function chooseAccount(data: string, user: string | undefined): Account {
-  if (process.geteuid?.() !== 0) return undefined;
+  if (process.geteuid?.() !== 0) {
+    if (!hasName()) throw refused(`this process's uid ${process.geteuid?.()} has no account, and the embedded PostgreSQL runs under none without: give it one, or set database.url (BREVET_DATABASE_URL) to a PostgreSQL`);
+    return undefined;
+  }
   const owner = fs.statSync(data, { throwIfNoEntry: false });
   if (user === undefined && owner !== undefined && owner.uid !== 0) return { uid: owner.uid, gid: owner.gid };
   const account = user === undefined ? (accountNamed("postgres") ?? accountNamed("nobody")) : accountNamed(user);
@@ -63,6 +66,15 @@ function chooseAccount(data: string, user: string | undefined): Account {
     throw refused(`${data} belongs to uid ${owner.uid}, not to ${name}: set postgres.user to its owner, or chown -R it`);
   }
   return account;
+}
+
+/** Containers may run under any number. */
+function hasName(): boolean {
+  try {
+    return userInfo().username !== "";
+  } catch {
+    return false;
+  }
 }
 
 function accountNamed(name: string): Account {
