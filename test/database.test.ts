@@ -10,6 +10,7 @@ import { openDatabase } from "../src/database.ts";
 import { flockExclusive } from "../src/kernel.ts";
 import { startEmbedded } from "../src/record/embedded.ts";
 import type { EmbeddedPostgres } from "../src/record/embedded.ts";
+import { patienceMs } from "./support/patience.ts";
 
 const password = "p&ss w%rd/?=+";
 let folder: string;
@@ -24,7 +25,7 @@ beforeAll(async () => {
   writeFileSync(join(folder, "d", "postgres", "data", "pg_hba.conf"), "local all keeper scram-sha-256\n");
   await admin.query("select pg_reload_conf()");
   await admin.end();
-  await vi.waitUntil(letsIn, { timeout: 30_000, interval: 50 }); // the server reads its files when it comes to it
+  await vi.waitUntil(letsIn, { timeout: patienceMs, interval: 50 }); // the server reads its files when it comes to it
 });
 
 async function letsIn(): Promise<boolean> {

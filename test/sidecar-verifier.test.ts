@@ -384,7 +384,7 @@ function isAlive(pid: number): boolean {
   }
 }
 
-describe.runIf(canMount())("a disk that is full", { timeout: 90_000 }, () => {
+describe.runIf(canMount())("a disk that is full", () => {
   test("keeps what there is and says so; room brings what is new; what ended is gone all the same", async () => {
     const disk = newFolder();
     mkdirSync(disk);
