@@ -9,14 +9,14 @@ import { chmodSync, copyFileSync, existsSync, mkdtempSync, readFileSync, readdir
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { parse } from "yaml";
 import { plain } from "../src/cli/output.ts";
-import { main } from "../src/cli/program.ts";
 import { descendants } from "../src/cli/process-tree.ts";
 import { connect } from "../src/client/connect.ts";
 import type { Connection } from "../src/client/connect.ts";
 import type { OpenTaskRequest } from "../src/generated/brevet/v1/OpenTaskRequest.ts";
+import { typed } from "./support/command-line.ts";
 import { patienceMs } from "./support/patience.ts";
 
 const bin = new URL("../bin/brevet.js", import.meta.url).pathname;
@@ -44,20 +44,8 @@ function start(args: readonly string[], { input = "", more = {}, ...who }: Optio
   return { child, ended };
 }
 
-/** Within this process, which is much faster. Not for `run`, which ends what descends from its own process. */
-async function brevet(...args: string[]): Promise<Ended> {
-  const said = { stdout: "", stderr: "" };
-  const spies = (["stdout", "stderr"] as const).map((stream) => vi.spyOn(process[stream], "write").mockImplementation((text) => {
-    said[stream] += String(text);
-    return true;
-  }));
-  try {
-    return { code: await main(args), signal: null, ...said };
-  } finally {
-    for (const spy of spies) spy.mockRestore();
-    process.exitCode = undefined;
-  }
-}
+/** Within this process. Not for `run`, which ends what descends from its own process. */
+const brevet = typed;
 
 /** The one document on stdout of a command that succeeds. */
 async function json<T = Task>(...args: string[]): Promise<T> {

@@ -18,6 +18,7 @@ import { descendants, endTree } from "../src/cli/process-tree.ts";
 import { commandsOf, program } from "../src/cli/program.ts";
 import { about, taskRef } from "../src/cli/target.ts";
 import { BrevetError, invalid, notFound } from "../src/errors.ts";
+import { typed } from "./support/command-line.ts";
 import { patienceMs } from "./support/patience.ts";
 import { parse } from "yaml";
 
@@ -70,20 +71,20 @@ describe("the help of", () => {
     }
   });
 
-  test.each(["run", "svid x509", "svid jwt", "task claim", "doctor", "operator add"])("%s offers no broker on another machine, and says why not", (path) => {
+  test.each(["run", "svid x509", "svid jwt", "task claim", "doctor", "operator add"])("%s offers no broker on another machine, and says why not", async (path) => {
     expect(helpOf(commandOf(`brevet ${path}`))).not.toMatch(/^ +--(server|identity) /m);
-    const { code, stdout, stderr } = brevet(...path.split(" "), "--server", "broker.example.org:8641", "--identity", "alice/");
+    const { code, stdout, stderr } = await typed(...path.split(" "), "--server", "broker.example.org:8641", "--identity", "alice/");
     expect(stderr).toMatch(/--server is not for this command.*on the broker's own machine \[USAGE\]/);
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
   });
 
-  test("an agent's sidecar takes none either; one for a verifier does, and keeps no identity then", () => {
-    const sidecar = (...args: string[]): unknown => {
-      const { code, stderr } = brevet("sidecar", "--dir", "/nowhere", "--server", "broker.example.org:8641", ...args);
+  test("an agent's sidecar takes none either; one for a verifier does, and keeps no identity then", async () => {
+    const sidecar = async (...args: string[]): Promise<unknown> => {
+      const { code, stderr } = await typed("sidecar", "--dir", "/nowhere", "--server", "broker.example.org:8641", ...args);
       return [code, stderr.split("\n")[0]];
     };
-    expect(sidecar("--pid", "1")).toEqual([2, expect.stringMatching(/--server goes with --verifier.*on the broker's own machine \[USAGE\]/)]);
-    expect(sidecar("--verifier", "--audience", "crm")).toEqual([2, expect.stringContaining("want a broker of this machine")]);
+    expect(await sidecar("--pid", "1")).toEqual([2, expect.stringMatching(/--server goes with --verifier.*on the broker's own machine \[USAGE\]/)]);
+    expect(await sidecar("--verifier", "--audience", "crm")).toEqual([2, expect.stringContaining("want a broker of this machine")]);
   });
 
   test("every command that answers prints table, json and yaml", () => {
@@ -117,8 +118,8 @@ describe("a mistake in typing exits with 2 and says what to do:", () => {
     ["a file that is not there", ["apply", "-f", "/nonexistent/catalog.yaml"], /catalog.yaml: cannot be read \(ENOENT\)/],
     ["a key store without a place", ["svid", "x509", "--format", "p12"], /--format p12 needs --out/],
     ["a bad time", ["attestation", "list", "--since", "yesterday"], /--since/],
-  ] as const)("%s", (_what, args, message) => {
-    const { code, stdout, stderr } = brevet(...args);
+  ] as const)("%s", async (_what, args, message) => {
+    const { code, stdout, stderr } = await typed(...args);
     expect(stderr).toMatch(message);
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
   });

@@ -10,7 +10,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { flockExclusive } from "../src/kernel.ts";
 import { startEmbedded } from "../src/record/embedded.ts";
 import type { EmbeddedPostgres } from "../src/record/embedded.ts";
@@ -98,7 +98,6 @@ test("what was acknowledged is there after a restart, and after the standby's pr
   const folder = mkdtempSync(join(tmpdir(), "brevet-fo-"));
   const [a, b] = [join(folder, "a"), join(folder, "b")];
   for (const directory of [a, b]) mkdirSync(directory, { mode: 0o711 });
-  const before = process.env["BREVET_TEST_DATABASE_URL"];
   const servers: EmbeddedPostgres[] = [];
   const address = new Address();
   let world: World | undefined;
@@ -128,7 +127,8 @@ test("what was acknowledged is there after a restart, and after the standby's pr
     await ask(primary, "alter system set synchronous_standby_names = 'standby'", "select pg_reload_conf()");
     const port = await address.listen();
     address.lead(primary);
-    process.env["BREVET_TEST_DATABASE_URL"] = `postgresql://${primary.superuser}@127.0.0.1:${port}/postgres`;
+    vi.stubEnv("BREVET_TEST_DATABASE_URL", `postgresql://${primary.superuser}@127.0.0.1:${port}/postgres`);
+    vi.stubEnv("BREVET_TEST_TEMPLATE", undefined);
     world = await World.start({ catalog: `${defaultCatalog}    jwtTtl: 10m\n` }); // no token expires before the end
     const here = world;
     const agent = await here.agent();
@@ -192,8 +192,7 @@ test("what was acknowledged is there after a restart, and after the standby's pr
     await world?.[Symbol.asyncDispose]();
     address.close();
     for (const server of servers.reverse()) await server.stop(5_000).catch(() => undefined);
-    if (before === undefined) delete process.env["BREVET_TEST_DATABASE_URL"];
-    else process.env["BREVET_TEST_DATABASE_URL"] = before;
+    vi.unstubAllEnvs();
     rmSync(folder, { recursive: true, force: true });
   }
 });

@@ -3,8 +3,7 @@
 // is shown of a revocation, from its commit until nobody is waited for, is held against what they do.
 // How fast it is, the benchmark says; what a verifier says back, feed-client.test.ts.
 import { randomUUID } from "node:crypto";
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
-import { main } from "../src/cli/program.ts";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import type { Propagation__Output } from "../src/generated/brevet/v1/Propagation.ts";
 import { fromTimestamp } from "../src/proto.ts";
 import { nobodyAfter, offlineLeewayMs, residuals } from "../src/revoke/residual.ts";
@@ -13,6 +12,7 @@ import type { VerifierState } from "../src/revoke/verifiers.ts";
 import { Verifier } from "../src/verify/verifier.ts";
 import type { Agent } from "./support/agent.ts";
 import type { BrokerProcess } from "./support/broker.ts";
+import { typed } from "./support/command-line.ts";
 import { World } from "./support/world.ts";
 
 let world: World;
@@ -222,19 +222,7 @@ describe("what is shown of a revocation", () => {
 
 describe("brevet", () => {
 
-  async function brevet(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-    const said = { stdout: "", stderr: "" };
-    const spies = (["stdout", "stderr"] as const).map((stream) => vi.spyOn(process[stream], "write").mockImplementation((text) => {
-      said[stream] += String(text);
-      return true;
-    }));
-    try {
-      return { code: await main([...args, "--admin-socket", world.broker.adminSocket.replace("unix://", "")]), ...said };
-    } finally {
-      for (const spy of spies) spy.mockRestore();
-      process.exitCode = undefined;
-    }
-  }
+  const brevet = async (...args: string[]): ReturnType<typeof typed> => await typed(...args, "--admin-socket", world.broker.adminSocket.replace("unix://", ""));
   const live = async (): Promise<string> => {
     const { id } = await world.open();
     await agent.claim(id);

@@ -19,7 +19,7 @@ describe("functions of the schema", () => {
   let directory: string;
 
   beforeEach(async () => {
-    database = await testDatabase();
+    database = await testDatabase({ empty: true });
     await migrate(database.connection, sql);
     client = new pg.Client({ ...database.connection, options: "-c search_path=brevet" });
     await client.connect();

@@ -1,7 +1,7 @@
 // Where does a test get a fresh, real PostgreSQL database?
-// Always true: each call gives an empty database of its own, gone after close(); all of a run stand on
-// the one server that BREVET_TEST_DATABASE_URL names (a superuser's URL).
-// Who starts that server, where none was named, is server.ts's business.
+// Always true: each call gives a database of its own, as the migrations leave it, gone after close(); all of a run
+// stand on the one server that BREVET_TEST_DATABASE_URL names (a superuser's URL).
+// Who starts that server and makes what is copied, is server.ts's business.
 import { randomBytes } from "node:crypto";
 import pg from "pg";
 
@@ -14,11 +14,13 @@ export type TestDatabase = {
   close(): Promise<void>;
 };
 
-export async function testDatabase(): Promise<TestDatabase> {
+/** `empty`: nothing was migrated in it. */
+export async function testDatabase({ empty = false } = {}): Promise<TestDatabase> {
   const server = process.env["BREVET_TEST_DATABASE_URL"];
   if (server === undefined) throw new Error("no server: the tests' global setup starts one");
   const name = `test_${randomBytes(8).toString("hex")}`;
-  await administer(server, `CREATE DATABASE ${name} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'`);
+  const template = empty ? undefined : process.env["BREVET_TEST_TEMPLATE"];
+  await administer(server, `CREATE DATABASE ${name} TEMPLATE ${template ?? "template0 ENCODING 'UTF8' LOCALE 'C'"}`);
   const url = inDatabase(server, name);
   const close = (): Promise<void> => administer(server, `DROP DATABASE IF EXISTS ${name} WITH (FORCE)`);
   return { url, connection: { connectionString: url }, close };
