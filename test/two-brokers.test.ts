@@ -120,6 +120,7 @@ test("one loses its database: its verifiers grow stale and accept nothing, the o
   await world.until("the verifier is stale", () => !verifier.feed.fresh);
   for (const { id } of tasks) expect(verifier.x509(chainOf(id))).toMatchObject({ accepted: false, reason: "VERIFY_STALE" });
   expect(await refusal(agent.jwt(["crm"], at(there)))).toMatch(/DATABASE_UNAVAILABLE|OUTCOME_UNKNOWN/);
+  expect((await fetch(`${there.httpUrl}/crl`)).status).toBe(200); // the lists it has
   await agent.jwt(["crm"], at(here));
 
   wire.mend();

@@ -42,7 +42,8 @@ const longEntries = 10_000;
 const retryMs = 1000;
 const clockStepMs = 1000;
 const headsPatienceMs = 1000;
-const catchUpMs = 3000;
+/** Below the listener's patience with a silent connection. */
+const catchUpMs = 4000;
 
 export class Crls {
   readonly #o: CrlsOptions;

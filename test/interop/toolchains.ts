@@ -92,7 +92,7 @@ function buildGo(folder: string, source: string, name: string): string {
 async function buildRust(folder: string): Promise<Foreign["rust"]> {
   const crate = join(folder, "rust");
   cpSync(join(here, "rust"), crate, { recursive: true });
-  const cargo = async (...args: string[]): Promise<unknown> => await promisify(execFile)("cargo", [...args, "--quiet"], { cwd: crate });
+  const cargo = async (...args: string[]): Promise<unknown> => await promisify(execFile)("cargo", [...args, "--quiet"], { cwd: crate, env: { ...process.env, CARGO_NET_RETRY: "5" } });
   await cargo("generate-lockfile");
   const lock = join(crate, "Cargo.lock");
   const [, registry = ""] = /^source = "(.*)"$/m.exec(readFileSync(lock, "utf8")) ?? [];
@@ -106,7 +106,7 @@ function buildJava(folder: string): Foreign["java"] {
   const place = join(folder, "java");
   cpSync(join(here, "java"), place, { recursive: true });
   const copy = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
-  run("mvn", ["-q", "-B", copy, `-DoutputDirectory=${join(place, "lib")}`, "-DincludeScope=runtime"], { cwd: place });
+  run("mvn", ["-q", "-B", copy, `-DoutputDirectory=${join(place, "lib")}`, "-DincludeScope=runtime", "-Dmaven.wagon.http.retryHandler.count=5"], { cwd: place });
   const classpath = `${join(place, "classes")}:${join(place, "lib")}/*`;
   run("javac", ["-cp", classpath, "-d", join(place, "classes"), join(place, "Client.java")]);
   run("chmod", ["-R", "go+rX", place]);
