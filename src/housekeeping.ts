@@ -60,7 +60,8 @@ export class Housekeeping {
 
   start(): void {
     const { store, trust, crls, log, retentionSeconds } = this.#o;
-    store.listen((payload) => this.#noticed(payload), () => this.#mayHaveMissed());
+    const askDatabase = async (): Promise<void> => void (await readClock(store));
+    store.listen((payload) => this.#noticed(payload), () => this.#mayHaveMissed(), () => this.#run(askDatabase, "database"));
     crls.changed();
     trust.onChange(() => crls.changed());
     this.#every(rotationMs, "rotation", () => trust.refresh());
@@ -70,9 +71,7 @@ export class Housekeeping {
       for (const { what, removed } of await purge(store, before)) if (removed > 0) log("retention", { what, removed });
     });
     // while nobody listens to the feed, this is all that an idle broker asks
-    this.#every(databaseCheckMs, "database", async () => {
-      await readClock(store);
-    });
+    this.#every(databaseCheckMs, "database", askDatabase);
     this.#expire();
   }
 

@@ -178,13 +178,13 @@ export class Store {
 
   /**
    * Calls `onNotice` for each NOTIFY on channel `brevet` by another broker, and `onGap` whenever notices may have been
-   * missed (at the start and after each reconnection). Reconnects by itself until `close`.
+   * missed (at the start and after each reconnection), `onLost` when its connection ended. Reconnects by itself until `close`.
    */
-  listen(onNotice: (payload: string) => void, onGap: () => void): void {
-    this.#listening ??= this.#listenForEver(onNotice, onGap);
+  listen(onNotice: (payload: string) => void, onGap: () => void, onLost: () => void = () => undefined): void {
+    this.#listening ??= this.#listenForEver(onNotice, onGap, onLost);
   }
 
-  async #listenForEver(onNotice: (payload: string) => void, onGap: () => void): Promise<void> {
+  async #listenForEver(onNotice: (payload: string) => void, onGap: () => void, onLost: () => void): Promise<void> {
     const { signal } = this.#closing;
     while (!signal.aborted) {
       const client = new pg.Client({ ...this.#options.app, connectionTimeoutMillis: 2000, keepAlive: true, application_name: "brevet listener" });
@@ -201,6 +201,7 @@ export class Store {
         else signal.addEventListener("abort", stop, { once: true });
         onGap();
         await ended;
+        if (!signal.aborted) onLost();
       } catch {
         stop();
       } finally {
