@@ -4,7 +4,7 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     include: ["test/interop/**/*.test.ts"],
-globalSetup: ["test/support/server.ts", "test/interop/toolchains.ts"],
+    globalSetup: ["test/support/server.ts", "test/interop/toolchains.ts"],
     testTimeout: 240_000,
     hookTimeout: 240_000,
     pool: "forks",

@@ -148,6 +148,26 @@ describe("who comes in", () => {
   });
 });
 
+test("nobody but the broker is believed, not even a service of the same trust domain at its address", async () => {
+  const identity = await addOperator(world, { name: "wary", role: "service" });
+  const { value } = await world.workload.workload.fetchX509SVID({}).next();
+  const [svid] = value?.svids ?? [];
+  const cert = splitDer(svid?.x509Svid ?? Buffer.alloc(0)).map((der) => pem("CERTIFICATE", der)).join("");
+  const asked: string[] = [];
+  const impostor = tls.createServer({ key: pem("PRIVATE KEY", svid?.x509SvidKey ?? Buffer.alloc(0)), cert, minVersion: "TLSv1.3", ALPNProtocols: ["h2"] }, (socket) => {
+    socket.on("error", () => {}).on("data", (bytes: Buffer) => asked.push(bytes.toString("latin1")));
+  });
+  await new Promise<void>((resolve) => impostor.listen(0, "127.0.0.1", resolve));
+  open.push(impostor);
+  const address = `127.0.0.1:${(impostor.address() as net.AddressInfo).port}`;
+  const refused = await reach(identity, address).trust.getBundle({}).catch((error: unknown) => error as BrevetError);
+  expect(refused).toMatchObject({ code: "BROKER_UNREACHABLE", message: expect.stringContaining("not a broker's") });
+  const verifier = new Verifier({ server: [address, world.broker.grpc], identity, trustBundle: identity.ca });
+  await verifier.ready(); // by the other
+  verifier.close();
+  expect(asked).toEqual([]);
+});
+
 describe("what is one's own", () => {
   test("an orchestrator handles the tasks of its agents; another's is not there, as one that is not", async () => {
     const runner = reach(await addOperator(world, { name: "runner", role: "orchestrator", agents: ["clerk"] }));

@@ -42,7 +42,7 @@ export function addSidecar(program: Command): void {
     summary: "Keep bundle, lists and SVIDs as files, and tell other software of each change",
     more: "For an agent, it claims its task: for the process --pid, or where the task has scope cgroup, for the systemd unit, container or pod "
       + "that it lives in. It is never the agent: the agent's exit ends the task, the sidecar's does not. The catalog must let it (`sidecars`), "
-      + "or it is root, or matches the agent itself.\n\nThe files of DIR: bundle.pem, crl.pem (the lists of all authorities), and with an identity svid.pem, svid_key.pem, svid_combined.pem, "
+      + "or it is root, or matches the agent itself. For a verifier (--verifier) the broker may be on another machine (--server).\n\nThe files of DIR: bundle.pem, crl.pem (the lists of all authorities), and with an identity svid.pem, svid_key.pem, svid_combined.pem, "
       + "jwt-AUDIENCE.token (percent-encoded), svid.p12. All are links to one generation and change together; to read several as one, read "
       + "the link DIR/..data first and the files in the folder that it names. DIR/.ready is there while they may be relied on.\n\n"
       + "The hook is run by /bin/sh -c with BREVET_EVENT (changed, or revoked: the identity's files are gone already) and BREVET_DIR; it has "

@@ -24,7 +24,7 @@ export function addVerifier(program: Command): void {
         ["broker", (v) => v.broker],
         ["applied", (v) => `${v.applied}${v.applied < found.sequence ? ` (${found.sequence - v.applied} behind)` : ""}`],
         ["trusts silence", (v) => `${v.maxStalenessMs / 1_000} s`],
-        ["connected", (v) => (v.connected ? "yes" : `until ${relative(fromTimestamp(v.heardUntil) ?? new Date(0))}`)],
+        ["connected", (v) => (v.connected ? "yes" : `no: last heard ${relative(fromTimestamp(v.heardUntil) ?? new Date(0))}`)],
       ], "no verifier acknowledges");
       return `${list}\nfeed sequence ${found.sequence}${found.silent > 0 ? `; ${found.silent} more follow the feed here and acknowledge nothing` : ""}`;
     });

@@ -56,7 +56,7 @@ function chainOf(bytes: Buffer, name: string): Buffer {
 async function judged(flags: Flags, judge: (verifier: Verifier) => Verdict): Promise<void> {
   const broker = await callerOptions(flags);
   const { Verifier } = await import("../verify/verifier.ts");
-  using verifier = new Verifier({ ...broker, ...(flags.maxStaleness !== undefined && { maxStaleness: flags.maxStaleness }) });
+  using verifier = new Verifier({ ...broker, name: "brevet verify", ...(flags.maxStaleness !== undefined && { maxStaleness: flags.maxStaleness }) });
   await verifier.ready(AbortSignal.timeout(readyMs)).catch(() => {}); // the verdict says then that it is not ready
   if (flags.watch) return await watch(flags, verifier, () => judge(verifier));
   const verdict = judge(verifier);
