@@ -227,8 +227,8 @@ describe("an error says what, what to do, and the code:", () => {
   });
 
   test("every field that is not right, by its flag too", () => {
-    const text = failureText(invalid([{ field: "ttl_seconds", description: "too long" }, { field: "context.user", description: "unknown key" }]));
-    expect(text).toBe("brevet: 2 fields are not right [INVALID_FIELD]\n  ttl_seconds (--ttl): too long\n  context.user (--context): unknown key");
+    const text = failureText(invalid([{ field: "ttl_seconds", description: "too long" }, { field: "context.user", description: "unknown key" }]), "brevet task open");
+    expect(text).toBe("brevet: 2 fields are not right [INVALID_FIELD]\n  ttl_seconds (--ttl): too long\n  context.user (--context): unknown key\n  try: brevet task open --help");
   });
 
   test("a refusal leads to its explanation", () => {

@@ -88,13 +88,13 @@ export function taskHandlers(server: ApiServer, p: TaskParts): TasksHandlers {
       checkContextKeys(p, fields, "set", row.agent, Object.keys(set));
       if (Object.keys(next).length > contextLimits.keys) fields.wrong("set", `the context would have more than ${contextLimits.keys} keys`);
       fields.check();
-      if (terminalStates.has(row.state)) throw wrongState(row.state, "its context can't change");
+      if (terminalStates.has(row.state)) throw wrongState(row.id, row.state, "its context can't change");
       if (request.dryRun) {
         const changes = contextDigest(next) !== row.contextDigest;
         return show({ ...row, context: next, contextDigest: contextDigest(next), epoch: row.epoch + (changes ? 1 : 0) });
       }
       const verdict = await p.revoker.changeContext(row.id, set, remove, actorOf(call));
-      if (verdict.verdict === "already" || verdict.verdict === "ended") throw wrongState(verdict.state ?? "ended", "its context can't change");
+      if (verdict.verdict === "already" || verdict.verdict === "ended") throw wrongState(row.id, verdict.state ?? "ended", "its context can't change");
       return show(verdict.row ?? row);
     }),
 
@@ -116,7 +116,7 @@ export function taskHandlers(server: ApiServer, p: TaskParts): TasksHandlers {
       if (row.bind !== "ticket") throw new BrevetError("WRONG_STATE", `the task's bind is ${row.bind}: it takes no ticket`);
       const { ticket, hash } = makeTicket();
       const issued = await newTicket(p.store, row.id, hash, ticketSeconds, actorOf(call));
-      if (issued.verdict !== "issued" || !issued.expiresAt) throw wrongState(issued.state ?? "gone", "a ticket is for a task that waits for its claim");
+      if (issued.verdict !== "issued" || !issued.expiresAt) throw wrongState(row.id, issued.state ?? "gone", "a ticket is for a task that waits for its claim");
       return { ...show(await again(row.id)), ticket, ticketExpiresAt: toTimestamp(issued.expiresAt) };
     }),
   };
@@ -147,7 +147,7 @@ async function open(p: TaskParts, request: OpenTaskRequest__Output, call: Call):
   const outcome = await openTask(p.store, { ...task, ticketHash: hash, ticketSeconds });
   if (outcome.verdict === "unknown_agent") throw notFound("agent", "agent");
   if (outcome.verdict === "disabled") {
-    throw new BrevetError("AGENT_DISABLED", `agent ${agent} is disabled (${outcome.reason}): no task may be opened until \`brevet agent enable ${agent}\``);
+    throw new BrevetError("AGENT_DISABLED", `agent ${agent} is disabled (${outcome.reason}): no task may be opened until \`brevet agent enable ${agent}\``, { metadata: { agent } });
   }
   const row = outcome.verdict === "opened" ? outcome.row : await getTask(p.store, outcome.task);
   if (!row) throw notFound("task", "task");
@@ -181,13 +181,13 @@ async function list(p: TaskParts, request: ListTasksRequest__Output, call: Call,
 
 async function end(p: TaskParts, task: string, state: EndState, reason: string, call: Call): Promise<TaskRow> {
   const verdict = await p.revoker.end(task, state, reason, actorOf(call));
-  if (verdict.state !== state || !verdict.row) throw wrongState(verdict.state ?? "gone", `it can't become ${state}`);
+  if (verdict.state !== state || !verdict.row) throw wrongState(task, verdict.state ?? "gone", `it can't become ${state}`);
   return verdict.row;
 }
 
 /** The state in words and in the metadata. */
-function wrongState(state: string, what: string): BrevetError {
-  return new BrevetError("WRONG_STATE", `the task is ${state}: ${what}`, { metadata: { state } });
+function wrongState(task: string, state: string, what: string): BrevetError {
+  return new BrevetError("WRONG_STATE", `the task is ${state}: ${what}`, { metadata: { task, state } });
 }
 
 /** Now, and at each change; other brokers' changes are looked for every few seconds. */

@@ -20,28 +20,35 @@ const flags: Readonly<Record<string, string>> = {
   scope: "--scope", reason: "--reason", ticket: "--ticket-file", pid: "--pid", page_size: "--limit", page_token: "--page-token", all: "--confirm",
 };
 
-const remedies: Partial<Record<ErrorCode, (error: BrevetError) => string | undefined>> = {
+const remedies: Partial<Record<ErrorCode, (error: BrevetError, command: string) => string | undefined>> = {
+  INVALID_FIELD: (_error, command) => `${command} --help`,
   NOT_FOUND: (error) => byField[error.metadata["field"] ?? ""],
-  AGENT_DISABLED: () => "brevet agent list, then brevet agent enable AGENT",
+  AGENT_DISABLED: (error) => `brevet agent enable ${error.metadata["agent"] ?? "AGENT"}`,
   WRONG_STATE: (error) => `brevet task show ${error.metadata["task"] ?? "TASK"}`,
+  CATALOG_INVALID: () => "the same again, once the files are right: docs/reference.md has every key",
   CATALOG_ORPHANS_TASKS: () => "end these tasks first: brevet task close ID, or brevet revoke --task ID --reason R",
   DENIED_ROLE: () => "run it on the broker's machine as its owner or as a user in admin.uids, or as an operator of another role (docs/network.md)",
   DENIED_TICKET: () => "brevet task ticket ID",
   DATABASE_UNAVAILABLE: () => "brevet doctor",
   NOT_READY: () => "brevet doctor",
   CLOCK_SKEW: () => "brevet doctor",
+  CONFIG_INVALID: (error) => (error.violations.length > 0 ? "docs/configuration.md has every key" : undefined),
+  SHUTTING_DOWN: () => "again in a moment",
+  DEADLINE: () => "brevet doctor",
+  VERIFY_NOT_READY: () => "brevet doctor",
+  VERIFY_STALE: () => "brevet doctor",
   BROKER_UNREACHABLE: () => "start it: brevet broker",
   OUTCOME_UNKNOWN: () => "the same command again: repeats are safe",
   RATE_LIMITED: () => "again in a second",
   INTERNAL: () => "brevet doctor, and the broker's log",
 };
 
-function remedy(error: BrevetError): string | undefined {
+function remedy(error: BrevetError, command: string): string | undefined {
   const given = error.metadata["try"];
   if (given !== undefined) return given;
   const attempt = error.metadata["attempt"];
   if (attempt !== undefined && error.code.startsWith("DENIED_")) return `brevet explain ${attempt}`;
-  return remedies[error.code]?.(error);
+  return remedies[error.code]?.(error, command);
 }
 
 /** What stands above a list of violations. */
@@ -72,7 +79,7 @@ export function failureText(thrown: unknown, command = "brevet"): string {
        ...error.violations.map((v) => `  ${safe(`${field(v.field)}: ${v.description}`)}`)]
     : error.violations.map((v) => line(`${field(v.field)}: ${v.description}`, error.code));
   if (lines.length === 0) lines.push(line(error.message, error.code));
-  const next = remedy(error);
+  const next = remedy(error, command);
   return [...lines, ...(next === undefined ? [] : [hint(next)])].join("\n");
 }
 
