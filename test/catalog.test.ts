@@ -122,11 +122,9 @@ describe("no text makes the parser throw, and no problem breaks its line", () =>
     fc.assert(fc.property(texts, (text) => {
       const { catalog, problems, warnings } = parse(text);
       const lines = text.split("\n").length;
-      for (const { file, line, column, message } of [...problems, ...warnings]) {
-        expect(file).toBe("0.yaml");
-        expect(line >= 1 && line <= lines && column >= 1).toBe(true);
-        expect(message).toMatch(/^[^\p{C}\p{Zl}\p{Zp}]+$/u);
-      }
+      const broken = [...problems, ...warnings].filter(({ file, line, column, message }) =>
+        file !== "0.yaml" || line < 1 || line > lines || column < 1 || !/^[^\p{C}\p{Zl}\p{Zp}]+$/u.test(message));
+      expect(broken).toEqual([]);
       if (problems.length > 0) expect(catalog).toEqual({ agents: [], services: [] });
     }), { numRuns: 300 });
   });
@@ -144,7 +142,7 @@ describe("no text makes the parser throw, and no problem breaks its line", () =>
     fc.assert(fc.property(fc.record({ agents: fc.array(item), services: fc.array(item) }), (value) => {
       const { catalog, problems } = parse(JSON.stringify(value));
       if (problems.length === 0) expect(catalog.agents.length + catalog.services.length).toBe(value.agents.length + value.services.length);
-    }), { numRuns: 80 });
+    }), { numRuns: 40 });
   });
 });
 

@@ -207,8 +207,8 @@ describe("no input makes it throw anything but CONFIG_INVALID", () => {
     try {
       load(sources);
     } catch (error) {
-      expect(error).toMatchObject({ code: "CONFIG_INVALID" });
-      expect((error as BrevetError).violations.length).toBeGreaterThan(0);
+      const { code, violations } = error as BrevetError;
+      if (code !== "CONFIG_INVALID" || violations.length === 0) throw error;
     }
   };
 

@@ -151,7 +151,7 @@ describe("a JWT-SVID", () => {
     expect(svid.audience).toEqual(["crm", "search"]);
     expect(Object.keys(svid.claims).sort()).toEqual(["aud", "brevet", "exp", "iat", "iss", "jti", "sub"]);
     expect(svid.claims).toMatchObject({
-      sub: task.spiffeId, brevet: { task: task.id, epoch: now.epoch, instance: now.instance?.id, context: now.contextDigest, for: "alice@example.org" },
+      iss: trustDomain, sub: task.spiffeId, brevet: { task: task.id, epoch: now.epoch, instance: now.instance?.id, context: now.contextDigest, for: "alice@example.org" },
     });
     expect(Number(svid.claims["exp"]) - Number(svid.claims["iat"])).toBeLessThanOrEqual(120);
     expect(verifier.jwt(svid.token, { audience: "search" })).toMatchObject({ accepted: true, task: task.id });

@@ -56,6 +56,13 @@ test("no metric carries a task, an SVID or whom it is for", async () => {
   for (const name of labels) expect(["task", "instance", "spiffe_id", "serial", "jti", "uid", "pid"]).not.toContain(name);
 });
 
+test("without publicUrl and statusList it is no issuer, and says so; keys are there all the same, lists of bits are not", async () => {
+  const { status, text } = await get("/.well-known/openid-configuration");
+  expect([status, JSON.parse(text)]).toEqual([404, expect.objectContaining({ type: "urn:brevet:error:NOT_FOUND", title: expect.stringContaining("BREVET_PUBLIC_URL") as string })]);
+  expect((await get("/jwks")).status).toBe(200);
+  expect((await get("/status-list/1")).status).toBe(404);
+});
+
 describe("anything else is a problem", () => {
   test.each([
     ["/", "GET"], ["/metrics/", "GET"], ["/livez/../metrics", "POST"], ["/LIVEZ", "GET"], ["/bundle", "DELETE"], ["/__proto__", "GET"], ["/constructor", "GET"],

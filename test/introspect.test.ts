@@ -5,7 +5,7 @@
 // RFC 7662 sections 2.1-2.3 and 4; RFC 6750 section 3.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { agentUid, ownUid } from "./support/agent.ts";
-import type { HeldJwt } from "./support/agent.ts";
+import type { Agent, HeldJwt } from "./support/agent.ts";
 import { freePort } from "./support/port.ts";
 import { Wire } from "./support/wire.ts";
 import { World } from "./support/world.ts";
@@ -18,7 +18,7 @@ agents:
     openers: [{ uid: ${ownUid} }]
     audiences: [crm, { name: sts, subject: agent }]
     jwtTtl: 30s
-    tasksPerInstance: 8
+    tasksPerInstance: 64
 services:
   - { name: crm, owner: crm@example.org, selectors: [{ uid: ${ownUid} }], jwtTtl: 10m }
 `;
@@ -29,12 +29,14 @@ let world: World;
 let publicUrl: string;
 let bearer: string;
 let wire: Wire;
+let worker: Agent;
 
 beforeAll(async () => {
   wire = await Wire.start(process.env["BREVET_TEST_DATABASE_URL"] ?? "");
   publicUrl = `http://127.0.0.1:${await freePort()}`;
   world = await World.start({ catalog, through: (url) => wire.through(url), env: { BREVET_LISTEN_HTTP: new URL(publicUrl).host, BREVET_PUBLIC_URL: publicUrl } });
   bearer = await tokenOfService([`${publicUrl}/introspect`]);
+  worker = await world.agent();
 });
 afterAll(async () => {
   await world?.end();
@@ -56,7 +58,6 @@ async function ask(token: string, { authorization = `Bearer ${bearer}`, body = n
 
 const held = async (audience = "crm"): Promise<{ task: string; svid: HeldJwt }> => {
   const task = await world.open({ context: { user: "alice" }, onBehalfOf: "alice@example.org" });
-  const worker = await world.agent();
   const { endpoint } = await worker.claim(task.id);
   const [svid] = await worker.jwt([audience], { socket: endpoint });
   if (!svid) throw new Error("no token");

@@ -127,7 +127,10 @@ describe("no share at all, by a limit of 0", () => {
 
   test("refuses nothing", async () => {
     const client = clientOf(world);
-    expect((await many(800, () => client.call(GetInfo, empty))).refused).toEqual([]);
+    for (let n = 0; n < 4; n++) {
+      const { refused } = await many(200, () => client.call(GetInfo, empty));
+      expect(refused.map(({ status, message }) => `${status} ${message}`)).toEqual([]);
+    }
     const peers = Array.from({ length: 300 }, () => new Peer(world.broker.workloadSocket));
     await Promise.all(peers.map((peer) => new Promise<void>((resolve, reject) => {
       peer.socket.once("data", () => resolve());

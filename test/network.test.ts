@@ -15,9 +15,10 @@ import { splitDer } from "../src/identity/der.ts";
 import { Verifier } from "../src/verify/verifier.ts";
 import { FeedView } from "../src/verify/feed.ts";
 import { agentUid, ownUid } from "./support/agent.ts";
-import { pem } from "./support/authorities.ts";
+import { newAuthorities, pem } from "./support/authorities.ts";
 import { addOperator } from "./support/operator.ts";
 import type { Identity } from "./support/operator.ts";
+import { svidOf } from "./support/outside.ts";
 import { patienceMs } from "./support/patience.ts";
 import { Sidecar } from "./support/sidecar.ts";
 import { World } from "./support/world.ts";
@@ -102,12 +103,12 @@ describe("who comes in", () => {
     expect(await handshake({ key, cert, maxVersion: "TLSv1.2" })).not.toMatch(/served/);
     expect(await handshake({ key, cert, ALPNProtocols: ["http/1.1"] })).not.toMatch(/served/);
     expect(await handshake({ key, cert, ALPNProtocols: [] })).not.toMatch(/served/);
-    const stranger = await World.start({ env: { BREVET_LISTEN_GRPC: "127.0.0.1:0" } });
-    const foreign = await addOperator(stranger, { name: "anna", role: "auditor" });
+    const theirs = newAuthorities();
+    const issued = svidOf({ ...theirs, x509: { ...theirs.x509, record: { ...theirs.x509.record, trustDomain: "brevet.local" } } }, "spiffe://brevet.local/brevet/operator/anna", null);
+    const foreign = { key: pem("PRIVATE KEY", issued.key), cert: splitDer(issued.chain).map((der) => pem("CERTIFICATE", der)).join("") };
     expect(await handshake({ key: foreign.key, cert: foreign.cert })).not.toMatch(/served/);
     const { ca } = await addOperator(world, { name: "anton", role: "auditor" });
     expect(await codeOf(reach({ ...foreign, ca }).trust.getBundle({}))).toBe("BROKER_UNREACHABLE");
-    await stranger.end();
   });
 
   test("handshakes that ended, well or badly, take no place from later ones of the same address; connections stay open", async () => {

@@ -1,6 +1,7 @@
 // Can a relying party that knows nothing of SPIFFE verify our JWT-SVIDs, and match them as it must?
 // The broker is an OpenID Connect issuer; jose finds its keys by discovery alone. Per audience the
 // subject is the task or the agent, and the task's end is the same to our own verifiers either way.
+// A broker without publicUrl is no issuer: http.test.ts, fetch.test.ts.
 // OpenID Connect Discovery 1.0; RFC 9110 (conditional requests); JWT-SVID section 3.1.
 // Other people's relying parties are test/interop's business.
 import { createRemoteJWKSet, jwtVerify } from "jose";
@@ -61,18 +62,6 @@ describe("discovery", () => {
     for (const key of keys) expect(key).toEqual({ kty: "EC", crv: "P-256", use: "sig", alg: "ES256", kid: expect.any(String), x: expect.any(String), y: expect.any(String) });
   });
 
-  test("a broker without publicUrl is no issuer, says so, and names the trust domain in iss", async () => {
-    await using plain = await World.start();
-    const response = await fetch(`${plain.broker.httpUrl}/.well-known/openid-configuration`);
-    expect(response.status).toBe(404);
-    expect(await response.json()).toMatchObject({ type: "urn:brevet:error:NOT_FOUND", title: expect.stringContaining("BREVET_PUBLIC_URL") });
-    const task = await plain.open();
-    const worker = await plain.agent();
-    await worker.claim(task.id);
-    const [svid] = await worker.jwt(["crm"]);
-    expect(svid?.claims["iss"]).toBe("spiffe://brevet.local");
-    expect((await fetch(`${plain.broker.httpUrl}/jwks`)).status).toBe(200);
-  });
 });
 
 describe.each(["/bundle", "/jwks", "/.well-known/openid-configuration"])("%s is fetched again and again", (path) => {

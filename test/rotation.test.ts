@@ -106,5 +106,5 @@ test("over three weeks of gaps every signature stays verifiable for as long as i
       expect(published.x509.length).toBe(records.filter(({ use }) => use === "root").length);
       now += gap * hour;
     }
-  }), { numRuns: 15 });
+  }), { numRuns: 8 });
 });

@@ -83,9 +83,9 @@ describe("a SPIFFE ID", () => {
     fc.assert(fc.property(fc.oneof(fc.string({ unit: "binary" }), likeAnId), (text) => {
       try {
         const { trustDomain, path } = parseSpiffeId(text);
-        expect(`spiffe://${trustDomain}${path}`).toBe(text);
+        return `spiffe://${trustDomain}${path}` === text;
       } catch (error) {
-        expect(error).toMatchObject({ code: "INVALID_FIELD" });
+        return (error as { code?: string }).code === "INVALID_FIELD";
       }
     }), { numRuns: 5_000 });
   });

@@ -1,6 +1,7 @@
 // Does a token's bit say that it is dead, as soon as it is, and never again that it lives?
 // With `statusList: on` each agent's token has a place of its own; the list is read here by other hands (zlib, jose),
-// after a close, a change of context, a restart, and at a second broker. Without it nothing of this is there.
+// after a close, a change of context, a restart, and at a second broker. That nothing of this is there without it:
+// fetch.test.ts (the claims of a token) and http.test.ts.
 // OAuth Token Status List (draft-ietf-oauth-status-list-20) sections 4 to 8 and 13.2.
 import { inflateSync } from "node:zlib";
 import { createRemoteJWKSet, jwtVerify } from "jose";
@@ -9,7 +10,7 @@ import { issueStatusList } from "../ca/status-list.ts";
 import { encodeStatusBits, newStatusBits, readStatusNumber, setStatusBit, statusListSize, statusNumber } from "../src/identity/status.ts";
 import { StatusIndexes } from "../src/issue/status.ts";
 import { newAuthorities } from "./support/authorities.ts";
-import type { HeldJwt } from "./support/agent.ts";
+import type { Agent, HeldJwt } from "./support/agent.ts";
 import { freePort } from "./support/port.ts";
 import { Ledger } from "./support/ledger.ts";
 import { World } from "./support/world.ts";
@@ -18,10 +19,12 @@ type Place = { readonly idx: number; readonly uri: string };
 
 let world: World;
 let publicUrl: string;
+let worker: Agent;
 
 beforeAll(async () => {
   publicUrl = `http://127.0.0.1:${await freePort()}`;
   world = await World.start({ env: { BREVET_LISTEN_HTTP: new URL(publicUrl).host, BREVET_PUBLIC_URL: publicUrl, BREVET_STATUS_LIST: "on" } });
+  worker = await world.agent();
 });
 afterAll(async () => await world?.end());
 
@@ -29,9 +32,8 @@ const placeOf = (svid: HeldJwt): Place => (svid.claims["status"] as { status_lis
 
 async function held(): Promise<{ task: string; svid: HeldJwt; again: () => Promise<HeldJwt> }> {
   const task = await world.open({ context: { user: "alice" } });
-  const worker = await world.agent();
-  await worker.claim(task.id);
-  const again = async (): Promise<HeldJwt> => (await worker.jwt(["crm"]))[0] as HeldJwt;
+  const { endpoint } = await worker.claim(task.id);
+  const again = async (): Promise<HeldJwt> => (await worker.jwt(["crm"], { socket: endpoint }))[0] as HeldJwt;
   return { task: task.id, svid: await again(), again };
 }
 
@@ -123,17 +125,6 @@ test("a second broker answers for the lists of the first", async () => {
   expect(await bit()).toBe(0);
   await two.close(task.id);
   await two.until("the bit", async () => (await bit()) === 1);
-});
-
-describe("without it", () => {
-  test("tokens say nothing of a list, and there is none", async () => {
-    await using plain = await World.start();
-    const task = await plain.open();
-    const worker = await plain.agent();
-    await worker.claim(task.id);
-    expect((await worker.jwt(["crm"]))[0]?.claims["status"]).toBeUndefined();
-    expect((await fetch(`${plain.broker.httpUrl}/status-list/1`)).status).toBe(404);
-  });
 });
 
 describe("the encoding", () => {
