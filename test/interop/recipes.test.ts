@@ -204,7 +204,8 @@ describe("TLS servers on the files", () => {
     const place = join(rust?.crate ?? "", "src", "bin");
     mkdirSync(place, { recursive: true });
     copyFileSync(recipe.file("server.rs"), join(place, "server.rs"));
-    const built = await recipe.run("cargo", "build", "--quiet", "--locked", "--offline", "--bin", "server", "--manifest-path", join(rust?.crate ?? "", "Cargo.toml"));
+    const built = await recipe.run("cargo", "build", "--quiet", "--locked", "--offline", "--bin", "server",
+      "--manifest-path", join(rust?.crate ?? "", "Cargo.toml"), "--target-dir", join(rust?.crate ?? "", "target"));
     if (!built.ok) throw new Error(built.text);
     return join(rust?.crate ?? "", "target", "debug", "server");
   }

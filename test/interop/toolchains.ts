@@ -92,7 +92,7 @@ function buildGo(folder: string, source: string, name: string): string {
 async function buildRust(folder: string): Promise<Foreign["rust"]> {
   const crate = join(folder, "rust");
   cpSync(join(here, "rust"), crate, { recursive: true });
-  const cargo = async (...args: string[]): Promise<unknown> => await promisify(execFile)("cargo", [...args, "--quiet"], { cwd: crate, env: { ...process.env, CARGO_NET_RETRY: "5" } });
+  const cargo = async (...args: string[]): Promise<unknown> => await promisify(execFile)("cargo", [...args, "--quiet"], { cwd: crate, env: { ...process.env, CARGO_NET_RETRY: "5", CARGO_TARGET_DIR: join(crate, "target") } });
   await cargo("generate-lockfile");
   const lock = join(crate, "Cargo.lock");
   const [, registry = ""] = /^source = "(.*)"$/m.exec(readFileSync(lock, "utf8")) ?? [];
