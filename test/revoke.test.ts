@@ -177,7 +177,9 @@ describe("revoke", () => {
     for (const svid of [old, kept]) world.sawIdentity(svid);
     world.sawToken(token);
     expect(verifier.x509(chain(old))).toMatchObject({ accepted: true, service: "crm" });
-    expect(await world.revoke({ service: "crm" })).toMatchObject({ services: ["crm"], tasks: [] });
+    const revoked = await world.revoke({ service: "crm" });
+    expect(revoked).toMatchObject({ services: ["crm"], tasks: [] });
+    expect(revoked.svids).toBeGreaterThanOrEqual(2); // an X.509-SVID and a JWT-SVID
     await world.until("the verifier hears", () => !verifier.x509(chain(old)).accepted);
     expect(verifier.jwt(token)).toMatchObject({ reason: "VERIFY_REVOKED" });
     expect(verifier.x509(chain(kept))).toMatchObject({ accepted: true, service: "search" });

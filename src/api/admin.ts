@@ -28,7 +28,7 @@ import { toTimestamp } from "../proto.ts";
 import { applyCatalog, checkOrphans, liveTaskCounts, readRegistered, setAgentEnabled } from "../record/catalog.ts";
 import type { RegisteredAgent } from "../record/catalog.ts";
 import { listAttestations, listEntries } from "../record/log.ts";
-import { countLiveSvids, listSvids } from "../record/svids.ts";
+import { countLiveSvids, countServiceSvids, listSvids } from "../record/svids.ts";
 import type { SvidRow } from "../record/svids.ts";
 import { getTasks, liveTaskIds } from "../record/tasks.ts";
 import type { SidecarRef } from "../record/tasks.ts";
@@ -102,6 +102,7 @@ async function revoke(p: AdminParts, call: Call, what: What, newTasks: string): 
   const before = (await getTasks(p.store, what.tasks)).sort((a, b) => (a.id < b.id ? -1 : 1));
   const live = before.filter((row) => row.state === "ready" || row.state === "active");
   const svids = await countLiveSvids(p.store, live.map((row) => row.id));
+  const ofServices = await countServiceSvids(p.store, what.services);
   const ended = what.dryRun ? new Map(live.map((row) => [row.id, row.epoch + 1])) : await endAll(p, live.map((row) => row.id), what.reason, actorOf(call));
   if (!what.dryRun && what.services.length > 0) await p.revoker.services(what.services, what.reason, actorOf(call));
   const tasks = live.flatMap((row): EndedTask[] => {
@@ -112,7 +113,7 @@ async function revoke(p: AdminParts, call: Call, what: What, newTasks: string): 
   });
   return {
     tasks, alreadyEnded: before.length - tasks.length, services: [...what.services],
-    svids: tasks.reduce((sum, task) => sum + Number(task.svids), 0), sequence: p.feed.sequence, dryRun: what.dryRun, newTasks,
+    svids: tasks.reduce((sum, task) => sum + Number(task.svids), ofServices), sequence: p.feed.sequence, dryRun: what.dryRun, newTasks,
   };
 }
 

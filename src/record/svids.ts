@@ -198,6 +198,18 @@ export async function countLiveSvids(store: Store, tasks: readonly string[]): Pr
   return new Map(rows.map((row) => [row["task"] as string, row["n"] as number]));
 }
 
+const countOfServicesStatement: Statement = {
+  name: "count_service_svids",
+  text: `select count(*) as n from svids s join services v on v.name = s.service
+    where s.service = any($1::text[]) and s.expires_at > clock_timestamp() and s.epoch >= v.epoch`,
+};
+
+/** Unexpired SVIDs of these services that are alive. */
+export async function countServiceSvids(store: Store, services: readonly string[]): Promise<number> {
+  const [row] = services.length === 0 ? [] : await store.query(countOfServicesStatement, [services]);
+  return (row?.["n"] as number | undefined) ?? 0;
+}
+
 /** Rows of three kinds of holder, by the index of each; in the order of what killed them, as a cursor reads them. */
 const deadStatement: Statement = {
   name: "dead_certificates",
