@@ -6,7 +6,7 @@
 import { randomBytes } from "node:crypto";
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -285,6 +285,20 @@ describe("the folder", () => {
     folder.close();
   });
 
+  test("keeps the time of its mark new while it is ready; one that was left grows old", () => {
+    const path = newFolder();
+    const mark = join(path, ".ready");
+    const age = (): number => Date.now() - statSync(mark).mtimeMs;
+    const folder = new Folder(path, everyone);
+    folder.setReady(true);
+    utimesSync(mark, 1, 1);
+    folder.setReady(true);
+    expect(age()).toBeLessThan(60_000);
+    folder.setReady(false);
+    expect(existsSync(mark)).toBe(false);
+    folder.close();
+  });
+
   test("has a name for every audience, and never the same for two", () => {
     const audiences = ["crm", "https://api.example.org/v1", "../x", "a b", "a%20b", "A", "a'b*", ".", "é"];
     const names = audiences.map(jwtFileName);
@@ -391,7 +405,7 @@ describe.runIf(canMount())("a disk that is full", () => {
   test("keeps what there is and says so; room brings what is new; what ended is gone all the same", async () => {
     const disk = newFolder();
     mkdirSync(disk);
-    execFileSync("mount", ["-t", "tmpfs", "-o", "size=256k,mode=0755", "brevet-test", disk]);
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=4m,mode=0755", "brevet-test", disk]);
     try {
       const [folder, filler] = [join(disk, "f"), join(disk, "filler")];
       const told = join(folders, randomBytes(6).toString("hex"));

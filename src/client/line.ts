@@ -33,6 +33,7 @@ const networkOptions = {
 const longestSocketPath = 107;
 /** For how long somebody who was dialled may say nothing; for less where there is another to ask. */
 const patienceMs = { only: 10_000, ofSeveral: 3_000 } as const;
+const graceMs = 200;
 
 export class Line {
   /** What is under way, and by which client. */
@@ -94,11 +95,13 @@ export class Line {
   /** Who takes the connection and then says nothing would be waited for without end: grpc-js has no limit for it. */
   #expect(client: Client): void {
     const channel = client.getChannel();
-    const timer = setTimeout(() => {
+    const giveUp = (): void => {
       const waiting = [...this.calls].filter(([, by]) => by === client);
       this.#leave(client);
       for (const [call] of waiting) call.cancel();
-    }, this.size > 1 ? patienceMs.ofSeveral : patienceMs.only);
+    };
+    // where this process itself was held up, what came meanwhile is looked at first
+    let timer = setTimeout(() => (timer = setTimeout(giveUp, graceMs)), this.size > 1 ? patienceMs.ofSeveral : patienceMs.only);
     const look = (): void => {
       const state = channel.getConnectivityState(false);
       if (state === connectivityState.READY) this.#reached.add(client);
