@@ -113,7 +113,7 @@ export function taskHandlers(server: ApiServer, p: TaskParts): TasksHandlers {
 
     IssueTicket: server.unary("Tasks.IssueTicket", async (request: IssueTicketRequest__Output, call) => {
       const row = await p.access.task(call, request.task);
-      if (row.bind !== "ticket") throw new BrevetError("WRONG_STATE", `the task's bind is ${row.bind}: it takes no ticket`);
+      if (row.bind !== "ticket") throw new BrevetError("WRONG_STATE", `the task's bind is ${row.bind}: it takes no ticket`, { metadata: { task: row.id, state: row.state } });
       const { ticket, hash } = makeTicket();
       const issued = await newTicket(p.store, row.id, hash, ticketSeconds, actorOf(call));
       if (issued.verdict !== "issued" || !issued.expiresAt) throw wrongState(row.id, issued.state ?? "gone", "a ticket is for a task that waits for its claim");

@@ -85,7 +85,7 @@ export class Claims {
     if (!catalog.isAgent(row.agent, facts) && !(may && sidecar === process)) throw notFound("task", "task");
     if (sidecar && !may) throw notSidecar(row.agent);
     if (row.scope !== opened.scope && !(opened.scopeLeft && opened.state === "ready")) {
-      throw new BrevetError("WRONG_STATE", `scope: the task has scope ${opened.scope}, not ${row.scope}`, { metadata: { scope: opened.scope } });
+      throw new BrevetError("WRONG_STATE", `scope: the task has scope ${opened.scope}, not ${row.scope}`, { metadata: { task: opened.id, state: opened.state, scope: opened.scope } });
     }
     if (sidecar === process && row.scope !== "cgroup") {
       throw new BrevetError("WRONG_STATE", `pid: a sidecar is never the agent: name the agent's process, or open the task with scope cgroup (this one has ${row.scope})`);

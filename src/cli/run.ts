@@ -34,7 +34,8 @@ export function addRun(program: Command): void {
   openFlags(command(program, "run", {
     summary: "Run a command under a task: it ends with the task, and the task with it",
     more: "The command gets SPIFFE_ENDPOINT_SOCKET (its task's own socket) and BREVET_TASK_ID. Ends with 0: the task is closed, else aborted. "
-      + "The task ends: SIGTERM to all its processes, the grace period, SIGKILL. Exits with the command's code.",
+      + "The task ends: SIGTERM to all its processes, the grace period, SIGKILL. Exits with the command's code. "
+      + "Scope is the tree, unless --scope or whoever opened the task says otherwise.",
     here: true,
     example: "brevet run --agent researcher --context user=alice -- ./agent --verbose",
   })
