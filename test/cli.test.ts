@@ -71,7 +71,7 @@ describe("the help of", () => {
     }
   });
 
-  test.each(["run", "svid x509", "svid jwt", "task claim", "doctor", "operator add"])("%s offers no broker on another machine, and says why not", async (path) => {
+  test.each(["run", "svid x509", "svid jwt", "task claim", "operator add"])("%s offers no broker on another machine, and says why not", async (path) => {
     expect(helpOf(commandOf(`brevet ${path}`))).not.toMatch(/^ +--(server|identity) /m);
     const { code, stdout, stderr } = await typed(...path.split(" "), "--server", "broker.example.org:8641", "--identity", "alice/");
     expect(stderr).toMatch(/--server is not for this command.*on the broker's own machine \[USAGE\]/);

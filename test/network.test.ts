@@ -391,6 +391,9 @@ describe("the command line from another machine", () => {
     expect(/PRIVATE KEY-----\n([^-]+)/.exec(after)?.[1]).not.toBe(/PRIVATE KEY-----\n([^-]+)/.exec(before)?.[1]);
     expect((await command(["revoke", "--task", id, "--reason", "from afar", ...there])).stdout).toContain("1 task ended");
     expect((await command(["log", "list", ...there])).code).toBe(0);
+    const doctor = JSON.parse((await command(["doctor", "-o", "json", ...there])).stdout) as { checks: { check: string; result: string }[] };
+    expect(doctor.checks.filter(({ check }) => ["broker", "clock"].includes(check)).map(({ result }) => result)).toEqual(["ok", "ok"]);
+    expect(doctor.checks.map(({ check }) => check)).not.toContain("kernel"); // that is this machine's
     expect((await command(["bundle", "show", ...there, "--format", "pem"])).stdout).toContain("BEGIN CERTIFICATE");
     const local = await command(["svid", "x509", ...there]);
     expect(local.code).toBe(2);

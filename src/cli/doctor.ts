@@ -9,26 +9,41 @@ import type { Command } from "commander";
 import type { Connection } from "../client/connect.ts";
 import { asBrevetError } from "../errors.ts";
 import type { Info__Output } from "../generated/brevet/v1/Info.ts";
+import { networkOptions } from "./network.ts";
 import { answering } from "./options.ts";
 import type { Common } from "./options.ts";
 import { painter, print, safe, table } from "./output.ts";
-import { asProcess, probe, sockets } from "./reach.ts";
+import { asCaller, asProcess, probe, sockets } from "./reach.ts";
 
 type Check = { readonly check: string; readonly result: "ok" | "warn" | "fail"; readonly found: string; readonly remedy: string };
 
 export function addDoctor(program: Command): void {
-  answering(program, "doctor", { summary: "Check sockets, kernel, pid namespace, hidepid, clock, disk and limits", here: true, example: "brevet doctor" })
+  answering(program, "doctor", {
+    summary: "Check sockets, kernel, pid namespace, hidepid, clock, disk and limits",
+    more: "Of a broker on another machine: whether it answers you, is well, and has the right time.",
+    example: "brevet doctor",
+  })
     .action(async (options: Common) => {
-      const { loadConfig } = await import("../config.ts");
-      const { dataDir } = loadConfig();
-      const info = await brokerInfo(options);
-      const checks = [
-        ...(await socketChecks(options)), ...brokerChecks(info), kernelCheck(), pidNamespaceCheck(info), hidepidCheck(),
-        ...clockCheck(info), diskCheck(dataDir), limitsCheck(info),
-      ];
+      const remote = await networkOptions(options);
+      const checks = remote ? await checksThere(options) : await checksHere(options);
       await print(options.output, { checks }, () => doctorText(checks));
       if (checks.some((check) => check.result === "fail")) process.exitCode = 1;
     });
+}
+
+async function checksHere(options: Common): Promise<Check[]> {
+  const { loadConfig } = await import("../config.ts");
+  const { dataDir } = loadConfig();
+  const info = await brokerInfo(asProcess(options, ask));
+  return [
+    ...(await socketChecks(options)), ...brokerChecks(info), kernelCheck(), pidNamespaceCheck(info), hidepidCheck(),
+    ...clockCheck(info), diskCheck(dataDir), limitsCheck(info),
+  ];
+}
+
+async function checksThere(options: Common): Promise<Check[]> {
+  const info = await brokerInfo(asCaller(options, ask));
+  return [...brokerChecks(info), ...clockCheck(info)];
 }
 
 function doctorText(checks: readonly Check[]): string {
@@ -44,9 +59,11 @@ const fail = (check: string, found: string, remedy: string): Check => ({ check, 
 
 type Asked = { readonly info?: Info__Output; readonly error?: string };
 
-async function brokerInfo(options: Common): Promise<Asked> {
+const ask = (broker: Connection): Promise<Info__Output> => broker.trust.getInfo({}, { timeoutMs: 5_000 });
+
+async function brokerInfo(asked: Promise<Info__Output>): Promise<Asked> {
   try {
-    return { info: await asProcess(options, (broker: Connection) => broker.trust.getInfo({}, { timeoutMs: 5_000 })) };
+    return { info: await asked };
   } catch (error) {
     return { error: asBrevetError(error).message };
   }
