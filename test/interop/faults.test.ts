@@ -17,9 +17,11 @@ import type { BrokerProcess } from "../support/broker.ts";
 import { addOperator } from "../support/operator.ts";
 import { Sidecar } from "../support/sidecar.ts";
 import { Wire } from "../support/wire.ts";
-import { World } from "../support/world.ts";
+import { World, defaultCatalog } from "../support/world.ts";
 
 const longMs = 90_000;
+/** No token expires before its test has ended. */
+const catalog = `${defaultCatalog}    jwtTtl: 10m\n`;
 let folder: string;
 const open: Verifier[] = [];
 beforeAll(() => {
@@ -63,7 +65,7 @@ async function held(world: World): Promise<{ agent: Agent; task: string; x509: H
 
 test.concurrent("the broker sleeps for more than 30 s between commit and word: over the socket and over TLS it is refused from 10 s on, and for good", { timeout: 240_000 }, async () => {
   const wire = await Wire.start(process.env["BREVET_TEST_DATABASE_URL"] ?? "");
-  const world = await World.start({ through: (url) => wire.through(url), env: { BREVET_LISTEN_GRPC: "127.0.0.1:0" } });
+  const world = await World.start({ catalog, through: (url) => wire.through(url), env: { BREVET_LISTEN_GRPC: "127.0.0.1:0" } });
   try {
     const { agent, task, x509, token } = await held(world);
     const identity = await addOperator(world, { name: "far", role: "service" });
@@ -157,7 +159,7 @@ class Way {
 }
 
 test.concurrent("a way that swallows everything: each service does as it has said it would, from 10 s on", { timeout: 240_000 }, async () => {
-  const world = await World.start({ env: { BREVET_LISTEN_GRPC: "127.0.0.1:0" } });
+  const world = await World.start({ catalog, env: { BREVET_LISTEN_GRPC: "127.0.0.1:0" } });
   const way = new Way(world.broker.grpc);
   try {
     const { agent, task, x509, token } = await held(world);
@@ -185,7 +187,7 @@ test.concurrent("a way that swallows everything: each service does as it has sai
 });
 
 test.concurrent("brokers are killed while others end tasks as fast as they can: what was acknowledged is final, and every verifier knows it", { timeout: 240_000 }, async () => {
-  const world = await World.start({ brokers: 2, env: { BREVET_LIMITS_PER_UID_FETCHES_PER_SECOND: "0" } });
+  const world = await World.start({ catalog, brokers: 2, env: { BREVET_LIMITS_PER_UID_FETCHES_PER_SECOND: "0" } });
   try {
     const [first, second] = world.brokers as readonly [BrokerProcess, BrokerProcess];
     const agent = await world.agent();

@@ -58,7 +58,7 @@ describe.skipIf(go === null)(go === null ? "SKIPPED, not on this machine: go" : 
     const authorities = async (): Promise<number> => (await agent.get<Record<string, number>>("x509-bundles", { socket: task.endpoint }))["partner.example"] ?? 0;
     expect(await authorities()).toBe(1);
     expect(await partner.get("partner-rotate", {})).toBe(2);
-    for (const deadline = performance.now() + 30_000; (await authorities()) !== 2; await sleep(100)) if (performance.now() > deadline) throw new Error("the new authority never came");
+    for (const deadline = performance.now() + 60_000; (await authorities()) !== 2; await sleep(100)) if (performance.now() > deadline) throw new Error("the new authority never came");
     await world.brevet("task", "close", task.id);
   });
 
@@ -93,6 +93,6 @@ describe.skipIf(go === null)(go === null ? "SKIPPED, not on this machine: go" : 
       expect(await verdict()).toBe("OK");
       expect(await at(55)).toBe("OK");
       expect(await at(61)).toBe("Local");
-    }, 120_000);
+    });
   });
 });

@@ -4,8 +4,9 @@
 // there is room: no test cuts the power. Where a URL is set already, the server that it names is used.
 // A database for each test is postgres.ts's business.
 import { mkdtempSync, rmSync, statfsSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { freemem, tmpdir } from "node:os";
 import { join } from "node:path";
+import pg from "pg";
 import { flockExclusive } from "../../src/kernel.ts";
 import { startEmbedded } from "../../src/record/embedded.ts";
 import { migrate } from "../../src/record/schema.ts";
@@ -13,7 +14,8 @@ import { sql } from "./ledger.ts";
 import { testDatabase } from "./postgres.ts";
 
 const memory = "/dev/shm";
-const roomBytes = 4 << 30;
+const roomBytes = 4e9;
+const freeBytes = 8e9;
 
 export default async function startServer(): Promise<(() => Promise<void>) | undefined> {
   if (process.platform !== "linux") return undefined;
@@ -29,7 +31,12 @@ export default async function startServer(): Promise<(() => Promise<void>) | und
 
 async function startOwn(): Promise<() => Promise<void>> {
   const dataDir = mkdtempSync(join(hasRoom() ? memory : tmpdir(), "brevet-test-"));
-  const { superuser, socketDir, port, stop } = await startEmbedded({ dataDir, lock: flockExclusive, log: () => {} });
+  const { superuser, socketDir, port, stop, connection } = await startEmbedded({ dataDir, lock: flockExclusive, log: () => {} });
+  const client = new pg.Client(connection(superuser, "postgres"));
+  await client.connect();
+  await client.query("alter system set max_wal_size = '256MB'");
+  await client.query("select pg_reload_conf()");
+  await client.end();
   process.env["BREVET_TEST_DATABASE_URL"] = `postgresql://${superuser}@${encodeURIComponent(socketDir)}:${port}/postgres`;
   return async () => {
     await stop(10_000);
@@ -40,7 +47,7 @@ async function startOwn(): Promise<() => Promise<void>> {
 function hasRoom(): boolean {
   try {
     const { bavail, bsize } = statfsSync(memory);
-    return bavail * bsize >= roomBytes;
+    return bavail * bsize >= roomBytes && Math.min(freemem(), process.constrainedMemory() || Infinity) >= freeBytes;
   } catch {
     return false;
   }
