@@ -133,14 +133,15 @@ export function createApi(p: ApiParts): Api {
     api.addService(services.operators, operatorHandlers(api, { ...p, trustDomain }));
   }
   addHealth([workload, admin, network], p.health);
-  const envoy = ["envoy.service.auth.v3.Authorization", "envoy.service.secret.v3.SecretDiscoveryService"];
-  const both = ["brevet.v1.Tasks", "brevet.v1.Feed", "brevet.v1.Trust"];
-  addReflection(workload.guarded, [...both, "SpiffeWorkloadAPI", "brevet.v1.Agent", ...envoy]);
+  addReflection(workload.guarded, [...everywhere, "SpiffeWorkloadAPI", "brevet.v1.Agent", ...forEnvoy]);
   const overseers = ["brevet.v1.Revocations", "brevet.v1.Catalog", "brevet.v1.Log", "brevet.v1.Operators"];
-  addReflection(admin.guarded, [...both, ...overseers]);
-  addReflection(network.guarded, [...both, ...overseers, "SpiffeWorkloadAPI", "envoy.service.auth.v3.Authorization"]);
+  addReflection(admin.guarded, [...everywhere, ...overseers]);
+  addReflection(network.guarded, [...everywhere, ...overseers, "SpiffeWorkloadAPI", "envoy.service.auth.v3.Authorization"]);
   return { workload, admin, network, limits, judge, close: () => refusals.close() };
 }
+
+const forEnvoy = ["envoy.service.auth.v3.Authorization", "envoy.service.secret.v3.SecretDiscoveryService"];
+const everywhere = ["brevet.v1.Tasks", "brevet.v1.Feed", "brevet.v1.Trust"];
 
 /** Root, the broker's own user, and those that the configuration names: by the kernel's word, whatever the socket's mode. */
 function refuseStranger(caller: Caller, config: Config): BrevetError | undefined {
@@ -149,7 +150,7 @@ function refuseStranger(caller: Caller, config: Config): BrevetError | undefined
 }
 
 function addHealth(servers: readonly ApiServer[], health: BrokerParts): void {
-  const names = ["", "SpiffeWorkloadAPI"];
+  const names = ["", "SpiffeWorkloadAPI", ...forEnvoy, ...everywhere];
   const state = (ready: boolean): "SERVING" | "NOT_SERVING" => (ready ? "SERVING" : "NOT_SERVING");
   const grpcHealth = new HealthImplementation(Object.fromEntries(names.map((name) => [name, state(health.ready)])));
   health.onChange((ready) => {
