@@ -11,8 +11,8 @@ import { BrevetError, asBrevetError, errorCodes, grpcStatus } from "../errors.ts
 import type { ClaimResponse__Output } from "../generated/brevet/v1/ClaimResponse.ts";
 import { about, claimRemedy } from "./target.ts";
 import { followIdentity } from "./sidecar-identity.ts";
+import type { Kept } from "./sidecar-keeper.ts";
 import { keepTrust } from "./sidecar-verifier.ts";
-import type { Kept } from "./sidecar.ts";
 
 /** `task`: empty for the ticket's, or without one for the task that the instance holds, or the next with bind `auto`. `pid`: 0 for the sidecar's own unit. */
 export type Target = { readonly task: string; readonly ticket: string; readonly pid: number };

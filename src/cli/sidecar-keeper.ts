@@ -4,6 +4,7 @@
 // taken them, every list is within its time, and the broker answered within the last half minute.
 // RFC 5280 section 5.1.2.5 (nextUpdate: stock software refuses by itself from then on).
 // How files get there is sidecar-folder.ts's business; the hook's runs are sidecar-hook.ts's.
+import type { BrokerOptions } from "../client/connect.ts";
 import { BrevetError, asBrevetError } from "../errors.ts";
 import type { Bundle__Output } from "../generated/brevet/v1/Bundle.ts";
 import { readCrl } from "../identity/crl.ts";
@@ -11,7 +12,7 @@ import { splitDer } from "../identity/der.ts";
 import type { Folder, KeptFile } from "./sidecar-folder.ts";
 import type { Hook, HookEvent } from "./sidecar-hook.ts";
 import { pemOf } from "./sidecar-identity.ts";
-import type { IdentityFiles } from "./sidecar-identity.ts";
+import type { IdentityFiles, Wanted } from "./sidecar-identity.ts";
 
 export type KeeperOptions = {
   readonly folder: Folder;
@@ -22,6 +23,12 @@ export type KeeperOptions = {
   /** They could not be put in place. Later failures are tried again. */
   readonly onFailed: (error: BrevetError) => void;
 };
+
+/** A broker of this machine by its workload socket, or another's. */
+export type Reach = Omit<BrokerOptions, "address"> & { readonly address?: string };
+
+/** What a way of keeping files has to work with. */
+export type Kept = { readonly keeper: Keeper; readonly reach: Reach; readonly wanted: Wanted; readonly signal: AbortSignal };
 
 type Trust = { readonly files: ReadonlyMap<string, KeptFile>; readonly nextUpdate: Date };
 

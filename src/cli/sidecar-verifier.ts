@@ -10,9 +10,8 @@ import type { X509Identity } from "../client/source.ts";
 import { watchBundle } from "../client/trust.ts";
 import { BrevetError, asBrevetError } from "../errors.ts";
 import { parseBrevetId } from "../identity/id.ts";
-import type { Keeper } from "./sidecar-keeper.ts";
+import type { Keeper, Kept } from "./sidecar-keeper.ts";
 import { followIdentity } from "./sidecar-identity.ts";
-import type { Kept } from "./sidecar.ts";
 
 const askAgainMs = 30_000;
 const askMs = 10_000;

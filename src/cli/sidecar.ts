@@ -8,7 +8,6 @@ import { Argument, Option } from "commander";
 import type { Command } from "commander";
 import { groupId, userId } from "../attest/names.ts";
 import { BrevetError, asBrevetError, errorCodes, grpcStatus } from "../errors.ts";
-import type { BrokerOptions } from "../client/connect.ts";
 import { failureText } from "./failure.ts";
 import { networkOptions } from "./network.ts";
 import { collect, command, duration, pid, readInput, usageError } from "./options.ts";
@@ -19,7 +18,7 @@ import type { Target } from "./sidecar-agent.ts";
 import type { Access } from "./sidecar-folder.ts";
 import { jwtFileName } from "./sidecar-identity.ts";
 import type { Wanted } from "./sidecar-identity.ts";
-import type { Keeper } from "./sidecar-keeper.ts";
+import type { Kept, Reach } from "./sidecar-keeper.ts";
 import { hostAndPort } from "./sidecar-ready.ts";
 import { taskRef } from "./target.ts";
 import { readTicket } from "./task.ts";
@@ -28,12 +27,6 @@ type Flags = Common & {
   dir: string; task?: string; ticketFile?: string; pid?: number; verifier?: true; owner?: string; group?: string; mode?: number; audience?: readonly string[]; p12PasswordFile?: string;
   onChange?: string; once?: true; timeout: number; ready?: string;
 };
-
-/** A broker of this machine by its workload socket, or another's. */
-type Reach = Omit<BrokerOptions, "address"> & { readonly address?: string };
-
-/** What a way of keeping files has to work with. */
-export type Kept = { readonly keeper: Keeper; readonly reach: Reach; readonly wanted: Wanted; readonly signal: AbortSignal };
 
 const exitCodes = { done: 0, refused: 1, ended: 3, unreachable: 4, hook: 5, files: 6 } as const;
 
