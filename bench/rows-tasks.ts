@@ -32,7 +32,7 @@ async function firstSvid(): Promise<Figure[]> {
   await using broker = await Broker.start();
   const fromCall: number[] = [];
   const fromAnswer: number[] = [];
-  for (let i = 0; i < 25; i++) {
+  for (let i = 0; i < 80; i++) {
     await using worker = new Worker();
     await worker.do("wait", { socket: broker.workload, method: x509Method });
     await new Promise((resolve) => setTimeout(resolve, 30));
@@ -41,7 +41,7 @@ async function firstSvid(): Promise<Figure[]> {
     const answered = now();
     const { first = NaN } = await worker.do("waited", { until: "first", ms: patienceMs });
     await broker.connection.tasks.close({ task: id });
-    if (i < 5) continue; // warming up
+    if (i < 20) continue; // warming up
     fromCall.push(first - called);
     fromAnswer.push(first - answered);
   }

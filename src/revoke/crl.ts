@@ -138,16 +138,23 @@ export class Crls {
   }
 
   async #catchUp(heads: CrlClock["heads"]): Promise<void> {
+    let isLate = false;
     let stop = (): void => undefined;
-    const caughtUp = new Promise<void>((resolve) => {
-      stop = this.onChange(() => !this.#isBehind(heads) && resolve());
-    });
-    this.changed();
+    const caughtUp = async (): Promise<void> => {
+      // the newer ones may be this broker's own, under way: to ask for more would only keep the next close waiting
+      await this.#building;
+      if (isLate || !this.#isBehind(heads)) return;
+      await new Promise<void>((resolve) => {
+        stop = this.onChange(() => !this.#isBehind(heads) && resolve());
+        this.changed();
+      });
+    };
     try {
-      await within(catchUpMs, caughtUp);
+      await within(catchUpMs, caughtUp());
     } catch (error) {
       throw new BrevetError("NOT_READY", "another broker has newer lists, and this one has not made them yet", { cause: error });
     } finally {
+      isLate = true;
       stop();
     }
   }
