@@ -5,7 +5,7 @@
 // What is applied is feed.ts's business.
 import type { WatchFeedRequest } from "../generated/brevet/v1/WatchFeedRequest.ts";
 
-const firstMs = 10;
+const firstMs = 30;
 const leastPauseMs = 250;
 const longestPauseMs = 2_000;
 
