@@ -1,7 +1,7 @@
 // Are the database's functions those of their files, whatever was there before?
 // Tables are migrated once; functions follow their files at each start that finds them different.
 // Real databases; the directories given to `migrate` are copies that a test may alter.
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
@@ -12,6 +12,30 @@ import { testDatabase } from "./support/postgres.ts";
 import type { TestDatabase } from "./support/postgres.ts";
 
 const functions = "select p.oid::text || ' ' || p.oid::regprocedure as line from pg_proc p where p.pronamespace = 'brevet'::regnamespace order by 1";
+
+/** What databases are out with: such a file keeps its name and its text for ever. */
+const out = ["0001_init", "0002_own_svids", "0003_list_state", "0004_federation", "0004_operators", "0005_verifiers", "0006_cgroup_and_via", "0007_status_lists"];
+
+test("a database of an earlier version is brought up to date", async () => {
+  const database = await testDatabase({ empty: true });
+  const earlier = mkdtempSync(join(tmpdir(), "brevet-schema-"));
+  try {
+    cpSync(sql, earlier, { recursive: true });
+    const folder = join(earlier, "migrations");
+    for (const name of readdirSync(folder)) if (!out.includes(name.replace(/\.sql$/, ""))) rmSync(join(folder, name));
+    await migrate(database.connection, earlier);
+    await migrate(database.connection, sql);
+    const client = new pg.Client(database.connection);
+    await client.connect();
+    const { rows } = await client.query<{ name: string }>("select name from brevet.migrations order by id");
+    await client.end();
+    expect(rows.slice(0, out.length).map(({ name }) => name)).toEqual(out);
+    expect(rows.length).toBe(readdirSync(join(sql, "migrations")).length);
+  } finally {
+    await database.close();
+    rmSync(earlier, { recursive: true });
+  }
+});
 
 describe("functions of the schema", () => {
   let database: TestDatabase;
