@@ -5,7 +5,7 @@
 import type { TaskState } from "../identity/task.ts";
 import { unixMs } from "./store.ts";
 import type { Statement, Store, Transaction } from "./store.ts";
-import { taskColumn, toTask } from "./tasks.ts";
+import { toTask } from "./tasks.ts";
 import type { TaskRow } from "./tasks.ts";
 
 export type RevokeRequest = {
@@ -35,8 +35,7 @@ export type RevokeVerdict = {
 
 const revokeStatement: Statement = {
   name: "revoke_tasks",
-  text: `select r.verdict, r.state_before, r.state, r.epoch, r.sequence, r.until, ${unixMs("r.at")} as at, ${taskColumn} from revoke_tasks($1, $2, $3, $4, $5, $6) r,
-    lateral (select (r.task).*) t, lateral (select (r.instance).*) i order by r.ord`,
+  text: `select verdict, state_before, state, epoch, sequence, until, ${unixMs("at")} as at, task from revoke_tasks($1, $2, $3, $4, $5, $6) order by ord`,
 };
 
 /** Durable when it returns. A task may stand once in a batch. */

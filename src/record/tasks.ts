@@ -58,17 +58,10 @@ export type SidecarRef = {
   readonly uid: number; readonly gid: number; readonly path: string;
 };
 
-const columns = `t.id, t.agent, t.owner, t.epoch, t.context, t.context_digest, t.purpose, t.on_behalf_of, t.refs, t.bind, t.scope, t.scope_left,
-  t.on_exit, t.opened_at, t.opened_by, t.expires_at, t.claimed_at, t.ended_by, t.end_reason,
-  case when t.state in ('ready', 'active') and t.expires_at <= clock_timestamp() then 'expired' else t.state end as state,
-  case when t.state in ('ready', 'active') and t.expires_at <= clock_timestamp() then t.expires_at else t.ended_at end as ended_at,
-  i.id as i_id, i.boot_id as i_boot_id, i.pid as i_pid, i.start_time as i_start_time, i.exe_dev as i_exe_dev,
-  i.exe_ino as i_exe_ino, i.uid as i_uid, i.gid as i_gid, i.facts ->> 'path' as i_path, i.cgroup as i_cgroup, i.cgroup_id as i_cgroup_id, t.sidecars`;
-/** One value for a row `t` of tasks and `i` of its instance: a column each would cost the broker twice as much to take in. */
-export const taskColumn = `(select row_to_json(x) from (select ${columns}) x) as task`;
-const from = "from tasks t left join instances i on i.id = t.instance";
+/** Of the rows `t` of tasks that a statement goes through. */
+const withInstance = "left join instances i on i.id = t.instance cross join lateral task_row(t, i) x";
 
-/** Of a statement's row that holds `taskColumn`. */
+/** Of a statement's row that holds what `task_row` makes of a task (functions/). */
 export function toTask({ task }: Row): TaskRow {
   const row = task as Row;
   const state = row["state"] as TaskState;
@@ -199,7 +192,7 @@ function newRow(row: Row, task: NewTask): TaskRow {
   };
 }
 
-const getStatement: Statement = { name: "get_tasks", text: `select ${taskColumn} ${from} where t.id = any($1::uuid[])` };
+const getStatement: Statement = { name: "get_tasks", text: `select x.task from tasks t ${withInstance} where t.id = any($1::uuid[])` };
 
 /** Tasks by ID, in no order; those that do not exist are absent. */
 export async function getTasks(store: Store, ids: readonly string[]): Promise<TaskRow[]> {
@@ -219,7 +212,7 @@ export async function getTask(store: Store, id: string): Promise<TaskRow | undef
   return (await readings(store).add(id)) ?? undefined;
 }
 
-const ofTicketStatement: Statement = { name: "task_of_ticket", text: `select ${taskColumn} ${from} where t.ticket_hash = $1` };
+const ofTicketStatement: Statement = { name: "task_of_ticket", text: `select x.task from tasks t ${withInstance} where t.ticket_hash = $1` };
 
 /** The task that waits for this ticket. */
 export async function taskOfTicket(store: Store, hash: Buffer): Promise<TaskRow | undefined> {
@@ -236,7 +229,7 @@ export type TaskFilter = {
   readonly limit: number;
 };
 
-const listText = (refs: string): string => `select ${taskColumn} ${from}
+const listText = (refs: string): string => `select x.task from tasks t ${withInstance}
     where ($1::text[] is null or t.agent = any($1)) and ${refs} and ($4::uuid is null or t.id < $4)
       and ($2::text is null or $2 = case when t.state in ('ready', 'active') and t.expires_at <= clock_timestamp() then 'expired' else t.state end)
     order by t.id desc limit $5`;
@@ -261,7 +254,7 @@ export async function liveTaskIds(store: Store, agent: string | null): Promise<s
   return (await store.query(liveStatement, [agent])).map((row) => row["id"] as string);
 }
 
-const bound = `select ${taskColumn} from instances i join tasks t on t.instance = i.id where t.state = 'active' and t.expires_at > clock_timestamp()`;
+const bound = `select x.task from instances i join tasks t on t.instance = i.id cross join lateral task_row(t, i) x where t.state = 'active' and t.expires_at > clock_timestamp()`;
 const allBoundStatement: Statement = { name: "all_bound_tasks", text: `${bound} and i.boot_id = $1 order by t.claimed_at, t.id` };
 /**
  * Each part has an index of its own. PostgreSQL before 17, and any that has no statistics yet, would read all of a boot's:
@@ -298,7 +291,7 @@ export async function boundBefore(store: Store, machine: string, bootId: string)
 
 const autoStatement: Statement = {
   name: "auto_task",
-  text: `select ${taskColumn} ${from} where t.bind = 'auto' and t.state = 'ready' and t.expires_at > clock_timestamp()
+  text: `select x.task from tasks t ${withInstance} where t.bind = 'auto' and t.state = 'ready' and t.expires_at > clock_timestamp()
     and t.agent = any($1::text[]) order by t.id limit $2`,
 };
 
@@ -359,9 +352,8 @@ export type Claim = {
 
 const claimStatement: Statement = {
   name: "claim_task",
-  text: `select c.verdict, c.state, c.instance_id, ${taskColumn}
-    from claim_task($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) c,
-    lateral (select (c.task).*) t, lateral (select (c.instance).*) i`,
+  text: `select verdict, state, instance_id, task
+    from claim_task($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`,
 };
 
 /** Dies here: either the task is bound, with its attestation and log entry, or nothing happened. */

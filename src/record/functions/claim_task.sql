@@ -3,13 +3,13 @@
 -- and may fetch for it; a repeat by another one adds it, and the newest four are kept.
 -- verdict: claimed | repeated (same instance) | gone | ended | taken | ticket | too_many
 -- p_scope: what it is bound to, where the opener left that to the claim.
--- `task` and `instance` are the rows as they are now, if the task is this instance's.
+-- `task` is its row as it is now, if it is this instance's.
 create function claim_task(
   p_task uuid, p_ticket_hash bytea, p_instance uuid, p_boot text, p_pid integer, p_start text, p_dev text, p_ino text,
   p_uid bigint, p_gid bigint, p_facts jsonb, p_most integer, p_attempt uuid, p_by text,
   p_cgroup text default null, p_cgroup_id text default null, p_sidecar jsonb default null,
   p_scope text default null
-) returns table (verdict text, state text, instance_id uuid, task tasks, instance instances) language plpgsql volatile as $$
+) returns table (verdict text, state text, instance_id uuid, task json) language plpgsql volatile as $$
 #variable_conflict use_column
 declare
   t tasks;
@@ -20,7 +20,7 @@ declare
 begin
   perform 1 from tasks x where x.id = p_task for update;
   select * into t from tasks x where x.id = p_task;
-  if not found then return query select 'gone', null::text, null::uuid, null::tasks, null::instances; return; end if;
+  if not found then return query select 'gone', null::text, null::uuid, null::json; return; end if;
   stamp := clock_timestamp();
   insert into instances (id, boot_id, pid, start_time, exe_dev, exe_ino, uid, gid, facts, cgroup, cgroup_id)
     values (p_instance, p_boot, p_pid, p_start, p_dev, p_ino, p_uid, p_gid, p_facts, p_cgroup, p_cgroup_id)
@@ -42,18 +42,18 @@ begin
       perform log_entry(stamp, 'task.sidecar_added', p_task, t.agent, p_by, jsonb_build_object('instance', i.id, 'via', p_sidecar));
       perform pg_notify('brevet', 'claim ' || i.pid);
     end if;
-    if t.instance <> i.id then return query select 'taken', t.state, i.id, null::tasks, null::instances; return; end if;
-    return query select 'repeated', t.state, i.id, t, i; return;
+    if t.instance <> i.id then return query select 'taken', t.state, i.id, null::json; return; end if;
+    return query select 'repeated', t.state, i.id, x.task from task_row(t, i) x; return;
   end if;
   if t.state <> 'ready' or t.expires_at <= stamp then
-    return query select 'ended', case when t.state = 'ready' then 'expired' else t.state end, i.id, null::tasks, null::instances; return;
+    return query select 'ended', case when t.state = 'ready' then 'expired' else t.state end, i.id, null::json; return;
   end if;
   if t.bind = 'ticket' and (p_ticket_hash is null or t.ticket_hash is null
       or t.ticket_hash <> p_ticket_hash or t.ticket_expires_at <= stamp) then
-    return query select 'ticket', t.state, i.id, null::tasks, null::instances; return;
+    return query select 'ticket', t.state, i.id, null::json; return;
   end if;
   select count(*) into held from tasks x where x.instance = i.id and x.state = 'active' and x.expires_at > stamp;
-  if held >= p_most then return query select 'too_many', t.state, i.id, null::tasks, null::instances; return; end if;
+  if held >= p_most then return query select 'too_many', t.state, i.id, null::json; return; end if;
   insert into attestations (attempt, at, outcome, pid, uid, gid, facts, task, instance, via)
     values (p_attempt, stamp, 'granted', p_pid, p_uid, p_gid, p_facts, p_task, i.id, p_sidecar);
   update tasks x set state = 'active', instance = i.id, claimed_at = stamp, ticket_hash = null, ticket_expires_at = null,
@@ -64,5 +64,5 @@ begin
     || case when p_cgroup is null then '{}' else jsonb_build_object('cgroup', p_cgroup) end
     || case when p_sidecar is null then '{}' else jsonb_build_object('via', p_sidecar) end);
   perform pg_notify('brevet', 'claim ' || i.pid);
-  return query select 'claimed', 'active', i.id, t, i;
+  return query select 'claimed', 'active', i.id, x.task from task_row(t, i) x;
 end $$;
