@@ -13,7 +13,7 @@ type Rate = { readonly seconds: number; readonly count: number };
 
 const agent = "bench";
 
-const { Open, Close, ChangeContext } = services.tasks;
+const { Open, Close, ChangeContext, ChangeContexts } = services.tasks;
 
 /** The answer's message; a call that has none has failed. */
 export function answerOf(wire: Wire, request: Buffer): Promise<Buffer> {
@@ -43,12 +43,13 @@ async function share<T>(items: readonly T[], wires: readonly Wire[], each: (wire
 }
 
 export const jobs = {
-  /** Opens tasks; answers with their IDs. */
-  async openTasks({ socket, callers, count }: { socket: string; callers: number; count: number }): Promise<Rate & { tasks: string[] }> {
+  /** Opens tasks; answers with their IDs. `runs`: each belongs to one of so many runs. */
+  async openTasks({ socket, callers, count, runs = 0 }: { socket: string; callers: number; count: number; runs?: number }): Promise<Rate & { tasks: string[] }> {
     const tasks: string[] = [];
     const wires = await connections(socket, Open.path, callers);
-    const rate = await share(Array.from({ length: count }, (_, i) => i), wires, async (wire) => {
-      const request = { agent, ttlSeconds: 3600, context: { user: "alice" }, idempotencyKey: randomUUID() };
+    const rate = await share(Array.from({ length: count }, (_, i) => i), wires, async (wire, i) => {
+      const refs: Record<string, string> = runs === 0 ? {} : { run: String(i % runs) };
+      const request = { agent, ttlSeconds: 3600, context: { user: "alice" }, refs, idempotencyKey: randomUUID() };
       tasks.push(Open.responseDeserialize(await answerOf(wire, Open.requestSerialize(request))).id);
     });
     return { ...rate, tasks };
@@ -83,7 +84,21 @@ export const jobs = {
     return svids[0]?.svid ?? "";
   },
 
-  /** Gives every task a new context, again and again. */
+  /** Gives all tasks of a run a new context by one call, again and again. */
+  async changeRun({ socket, run, ms }: { socket: string; run: string; ms: number }): Promise<Rate> {
+    const [wire] = await connections(socket, ChangeContexts.path, 1);
+    const began = now();
+    let count = 0;
+    for (let round = 0; wire && now() < began + ms; round++) {
+      const request = ChangeContexts.requestSerialize({ agent, refs: { run }, set: { step: `all ${round}` }, remove: [], dryRun: false });
+      count += ChangeContexts.responseDeserialize(await answerOf(wire, request)).changed.length;
+    }
+    const seconds = (now() - began) / 1000;
+    wire?.close();
+    return { seconds, count };
+  },
+
+  /** Gives every task a new context, again and again, each by a call of its own. */
   async changeContexts({ socket, callers, tasks, ms }: { socket: string; callers: number; tasks: readonly string[]; ms: number }): Promise<Rate> {
     const wires = await connections(socket, ChangeContext.path, Math.min(callers, 8));
     const began = now();

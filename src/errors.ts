@@ -110,6 +110,11 @@ export function invalid(violations: readonly Violation[]): BrevetError {
   return new BrevetError("INVALID_FIELD", text, { violations });
 }
 
+/** Not from this state; it is in the words and in the metadata. */
+export function wrongState(task: string, state: string, what: string): BrevetError {
+  return new BrevetError("WRONG_STATE", `the task is ${state}: ${what}`, { metadata: { task, state } });
+}
+
 /** The same answer for what does not exist and for what the caller may not see. */
 export function notFound(field: string, what: string): BrevetError {
   return new BrevetError("NOT_FOUND", `${field}: no such ${what}`, { metadata: { field } });

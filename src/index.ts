@@ -31,4 +31,4 @@ export type { ClaimOptions, SourceOptions, X509Identity } from "./client/source.
 
 // orchestrators
 export { Task, Tasks } from "./client/tasks.ts";
-export type { ListOptions, OpenOptions } from "./client/tasks.ts";
+export type { ChangeOptions, Facts, ListOptions, OpenOptions } from "./client/tasks.ts";

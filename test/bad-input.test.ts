@@ -52,6 +52,7 @@ const calls: Readonly<Record<string, { readonly on: readonly Socket[]; readonly 
   "/brevet.v1.Tasks/List": { on: ["workload", "admin"], request: () => ({}) },
   "/brevet.v1.Tasks/Watch": { on: ["workload", "admin"], request: () => ({ task: ids.ready }) },
   "/brevet.v1.Tasks/ChangeContext": { on: ["workload", "admin"], request: () => ({ task: ids.ready, set: { user: "ada" } }) },
+  "/brevet.v1.Tasks/ChangeContexts": { on: ["workload", "admin"], request: () => ({ agent: "researcher", set: { user: "ada" }, dryRun: true }) },
   "/brevet.v1.Tasks/Close": { on: ["workload", "admin"], request: () => ({ task: ids.ready }) },
   "/brevet.v1.Tasks/Abort": { on: ["workload", "admin"], request: () => ({ task: ids.ready, reason: "tired" }) },
   "/brevet.v1.Tasks/IssueTicket": { on: ["workload", "admin"], request: () => ({ task: ids.ticket }) },
@@ -87,7 +88,7 @@ const methodOf = (path: string): Method => methods.find((method) => method.path 
 const required: ReadonlySet<string> = new Set([
   "/brevet.v1.Tasks/Open agent", "/brevet.v1.Tasks/Get task", "/brevet.v1.Tasks/Watch task", "/brevet.v1.Tasks/ChangeContext task", "/brevet.v1.Tasks/Close task",
   "/brevet.v1.Tasks/Abort task", "/brevet.v1.Tasks/Abort reason", "/brevet.v1.Tasks/IssueTicket task", "/brevet.v1.Agent/Claim task", "/brevet.v1.Agent/Finish task",
-  "/brevet.v1.Tasks/ChangeContext remove", "/brevet.v1.Revocations/Revoke task", "/brevet.v1.Revocations/Revoke agent", "/brevet.v1.Revocations/Revoke service",
+  "/brevet.v1.Tasks/ChangeContext remove", "/brevet.v1.Tasks/ChangeContexts agent", "/brevet.v1.Tasks/ChangeContexts remove", "/brevet.v1.Revocations/Revoke task", "/brevet.v1.Revocations/Revoke agent", "/brevet.v1.Revocations/Revoke service",
   "/brevet.v1.Revocations/Revoke all", "/brevet.v1.Revocations/Revoke reason", "/brevet.v1.Catalog/GetAgent name", "/brevet.v1.Catalog/DisableAgent name",
   "/brevet.v1.Operators/Add name", "/brevet.v1.Operators/Add role", "/brevet.v1.Operators/Remove name", "/brevet.v1.Operators/Remove reason",
   "/brevet.v1.Catalog/DisableAgent reason", "/brevet.v1.Catalog/EnableAgent name", "/brevet.v1.Log/Explain attempt",

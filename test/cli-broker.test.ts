@@ -188,6 +188,18 @@ describe("a task", () => {
     expect(unknown.stderr).toMatch(/"nobody".*\[NOT_FOUND\]\n {2}try: brevet agent list/);
   });
 
+  test("is changed with all others of its agent, or with those of one run", async () => {
+    const task = await open({ context: { user: "alice" }, refs: { run: "cli" } });
+    const target = ["task", "context", "--agent", "researcher", "--ref", "run=cli"];
+    const dry = await brevet(...target, "model=m7", "--dry-run");
+    expect(dry.stdout).toBe(`${task.id}\n1 task would be changed\nnothing was changed (--dry-run)\n`);
+    expect(await json(...target, "model=m7")).toEqual({ changed: [task.id], unchanged: 0, dryRun: false });
+    expect((await brevet(...target, "model=m7")).stdout).toBe("0 tasks changed, 1 already so\n");
+    expect(await json("task", "show", task.id)).toMatchObject({ epoch: task.epoch + 1, context: { user: "alice", model: "m7" } });
+    expect((await brevet("task", "context", "--agent", "nobody", "model=m7")).stderr).toMatch(/"nobody".*\[NOT_FOUND\]/);
+    await json("task", "close", task.id);
+  });
+
   test("is followed until it ends", async () => {
     const task = await open({ context: { user: "alice" } });
     const watching = start(["task", "watch", task.id, "-o", "json"]);

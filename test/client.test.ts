@@ -199,6 +199,15 @@ describe("a task", () => {
     expect(await task.newTicket()).toHaveLength(43);
   });
 
+  it("changes the facts of all of an agent's tasks", async () => {
+    const tasks = held(new Tasks({ address: outside.address }));
+    const [one, two] = [await tasks.open({ agent: "a", context: { user: "u" } }), await tasks.open({ agent: "a", context: { model: "m" } })];
+    outside.failures.push(refusal(status.UNAVAILABLE, "OUTCOME_UNKNOWN", "?"));
+    expect(await tasks.changeContexts({ agent: "a", facts: { user: undefined, model: "m" } })).toEqual({ changed: [one.id], unchanged: 1 });
+    expect((await tasks.get(one.id)).record.context).toEqual({ model: "m" });
+    expect((await tasks.get(two.id)).epoch).toBe(0);
+  });
+
   it("opens once, however often it had to ask", async () => {
     const tasks = held(new Tasks({ address: outside.address }));
     outside.failures.push(refusal(status.UNAVAILABLE, "OUTCOME_UNKNOWN", "?"), refusal(status.UNAVAILABLE, "DATABASE_UNAVAILABLE", "?"));

@@ -3,6 +3,7 @@
 // pushed unasked. A fact that is already so changes nothing at all. DESIGN section 2 (epoch), section 3.
 // The end of a task is revoke.test.ts's business.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { ChangeContextsResponse__Output } from "../src/generated/brevet/v1/ChangeContextsResponse.ts";
 import { contextDigest } from "../src/identity/task.ts";
 import { Verifier } from "../src/verify/verifier.ts";
 import { agentUid, ownUid } from "./support/agent.ts";
@@ -21,6 +22,9 @@ agents:
     owner: lead@example.org
     selectors: [{ uid: ${agentUid} }]
     openers: [{ uid: ${ownUid} }]
+  - name: nobodys
+    owner: lead@example.org
+    selectors: [{ uid: ${agentUid} }]
 `;
 
 let world: World;
@@ -143,6 +147,68 @@ describe("a fact that is already so", () => {
     expect(dry).toMatchObject({ epoch: 2, context: { user: "bob" }, contextDigest: contextDigest({ user: "bob" }) });
     expect(await world.get(id)).toEqual(before);
     await world.close(id);
+  });
+});
+
+describe("one change for many tasks", () => {
+  const all = (request: object): Promise<ChangeContextsResponse__Output> => world.workload.tasks.changeContexts({ agent: "researcher", ...request });
+
+  test("gives each that it makes a difference to a new epoch, pushed to its agent, and leaves the others", async () => {
+    const run = { run: "7" };
+    const bound = await world.open({ context: { model: "m1" }, refs: run });
+    const { endpoint } = await agent.claim(bound.id);
+    const stream = agent.follow({ socket: endpoint });
+    const [old] = (await stream.next()) as [HeldX509];
+    const waiting = await world.open({ context: { model: "m1" }, refs: run });
+    const already = await world.open({ context: { model: "m2" }, refs: run });
+    const over = await world.open({ context: { model: "m1" }, refs: run });
+    await world.close(over.id);
+    const elsewhere = await world.open({ context: { model: "m1" }, refs: { run: "8" } });
+
+    const asked = { refs: run, set: { model: "m2" } };
+    expect(await all({ ...asked, dryRun: true })).toEqual({ changed: [bound.id, waiting.id], unchanged: 1, dryRun: true });
+    expect(await world.get(bound.id)).toMatchObject({ epoch: 1, context: { model: "m1" } });
+    expect(await all(asked)).toEqual({ changed: [bound.id, waiting.id], unchanged: 1, dryRun: false });
+    for (const { id } of [bound, waiting]) expect(await world.get(id)).toMatchObject({ epoch: 2, context: { model: "m2" }, contextDigest: contextDigest({ model: "m2" }) });
+    for (const { id } of [already, elsewhere]) expect(await world.get(id)).toMatchObject({ epoch: 1 });
+    const [next] = (await stream.next()) as [HeldX509];
+    expect(next.binding).toMatchObject({ epoch: 2, context: contextDigest({ model: "m2" }) });
+    await world.until("the verifier hears", () => !verifier.x509(old.chain).accepted);
+    expect(verifier.x509(next.chain)).toMatchObject({ accepted: true });
+    expect((await world.admin.log.listEntries({ task: bound.id })).entries.filter(({ kind }) => kind === "task.context_changed")).toHaveLength(1);
+    expect(await all(asked)).toEqual({ changed: [], unchanged: 3, dryRun: false });
+    stream.cancel();
+    for (const { id } of [bound, waiting, already, elsewhere]) await world.close(id);
+  });
+
+  test("reaches all of an agent's, more than are changed at once, and none of another's", async () => {
+    const ids: string[] = [];
+    for (let i = 0; i < 1_100; i += 100) ids.push(...(await Promise.all(Array.from({ length: 100 }, () => world.open()))).map(({ id }) => id));
+    const other = await world.open({ agent: "anything" });
+    expect((await all({ set: { model: "m9" } })).changed).toEqual(ids.sort());
+    expect(await world.get(other.id)).toMatchObject({ epoch: 1 });
+    await Promise.all(ids.map((id) => world.close(id)));
+  });
+
+  test("names the tasks that would have too many facts, and changes the rest", async () => {
+    const full = await world.open({ agent: "anything", refs: { run: "9" }, context: Object.fromEntries(Array.from({ length: 64 }, (_, i) => [`k${i}`, "v"])) });
+    const empty = await world.open({ agent: "anything", refs: { run: "9" } });
+    for (const dryRun of [true, false]) {
+      await expect(all({ agent: "anything", refs: { run: "9" }, set: { another: "fact" }, dryRun })).rejects.toMatchObject({
+        code: "INVALID_FIELD", violations: [{ field: "set", description: expect.stringContaining(full.id) as string }],
+      });
+    }
+    expect(await world.get(full.id)).toMatchObject({ epoch: 1 });
+    expect(await world.get(empty.id)).toMatchObject({ epoch: 2, context: { another: "fact" } });
+  });
+
+  test("is for those who may open for the agent", async () => {
+    for (const name of ["nobodys", "never-registered"]) {
+      await expect(all({ agent: name, set: { user: "x" } })).rejects.toMatchObject({ code: "NOT_FOUND", message: "agent: no such agent" });
+    }
+    await expect(all({ agent: "", set: { colour: "" }, remove: [""] })).rejects.toMatchObject({ violations: [{ field: "agent" }, { field: "remove[0]" }] });
+    await expect(all({ set: { colour: "red" } })).rejects.toMatchObject({ violations: [{ field: 'set["colour"]' }] });
+    await expect(all({})).rejects.toMatchObject({ violations: [{ field: "set" }] });
   });
 });
 

@@ -47,7 +47,14 @@ export class Access {
   async taskId(call: Call, reference: string): Promise<string> {
     const exact = reference.toLowerCase();
     if (isTaskId(exact) && (await this.agents(call)) === null) return exact;
-    return (await this.task(call, reference)).id;
+    return (await this.named(call, reference)).id;
+  }
+
+  /** Its ID and its agent, which never change: of a task that is bound here both are known without a look. */
+  async named(call: Call, reference: string): Promise<Pick<TaskRow, "id" | "agent">> {
+    const bound = this.#p.bindings.get(reference.toLowerCase());
+    if (!bound || !(await this.mayHandle(call, bound.agent))) return this.task(call, reference);
+    return { id: bound.task, agent: bound.agent };
   }
 
   /** @throws BrevetError NOT_FOUND, INVALID_FIELD if it could mean several */

@@ -16,7 +16,7 @@ const openers: readonly Role[] = [...overseers, "process", "orchestrator"];
 /** Methods by service; a service's own name goes before all of its methods. */
 const table: Readonly<Record<string, Readonly<Record<string, readonly Role[]>>>> = {
   "brevet.v1.Tasks": {
-    Open: openers, ChangeContext: openers, Close: openers, Abort: openers, IssueTicket: openers,
+    Open: openers, ChangeContext: openers, ChangeContexts: openers, Close: openers, Abort: openers, IssueTicket: openers,
     Get: [...openers, "auditor"], List: [...openers, "auditor"], Watch: [...openers, "auditor"],
   },
   "brevet.v1.Feed": { Watch: everybody },

@@ -2,14 +2,14 @@
 // The same on both sockets; only what a caller may handle differs (access.ts). A repeat of what is
 // already so succeeds and changes nothing; what can't be done from the task's state is
 // FAILED_PRECONDITION with that state.
-// The transactions are src/revoke's and src/record's; claiming is agent.ts.
+// Changing the context is context.ts's, the transactions are src/revoke's and src/record's; claiming is agent.ts.
 import type { ServerWritableStream } from "@grpc/grpc-js";
-import type { LiveCatalog } from "../authorize/catalog.ts";
 import { newTicket as makeTicket, ticketSeconds } from "../claim/ticket.ts";
-import { BrevetError, notFound } from "../errors.ts";
+import { BrevetError, notFound, wrongState } from "../errors.ts";
 import type { CloseTaskRequest__Output } from "../generated/brevet/v1/CloseTaskRequest.ts";
 import type { AbortTaskRequest__Output } from "../generated/brevet/v1/AbortTaskRequest.ts";
 import type { ChangeContextRequest__Output } from "../generated/brevet/v1/ChangeContextRequest.ts";
+import type { ChangeContextsRequest__Output } from "../generated/brevet/v1/ChangeContextsRequest.ts";
 import type { GetTaskRequest__Output } from "../generated/brevet/v1/GetTaskRequest.ts";
 import type { IssueTicketRequest__Output } from "../generated/brevet/v1/IssueTicketRequest.ts";
 import type { ListTasksRequest__Output } from "../generated/brevet/v1/ListTasksRequest.ts";
@@ -19,24 +19,20 @@ import type { Task } from "../generated/brevet/v1/Task.ts";
 import type { TasksHandlers } from "../generated/brevet/v1/Tasks.ts";
 import type { WatchTaskRequest__Output } from "../generated/brevet/v1/WatchTaskRequest.ts";
 import { formatAgentTaskId, isTaskId, newTaskId } from "../identity/id.ts";
-import { binds, contextDigest, scopes, taskStates, terminalStates } from "../identity/task.ts";
+import { binds, contextLimits, refLimits, scopes, taskStates, terminalStates } from "../identity/task.ts";
 import type { TaskState } from "../identity/task.ts";
 import { toTimestamp } from "../proto.ts";
 import { getTask, listTasks, newTicket, openTask } from "../record/tasks.ts";
 import type { TaskRow } from "../record/tasks.ts";
-import type { Store } from "../record/store.ts";
-import type { EndState, Revoker } from "../revoke/revoke.ts";
+import type { EndState } from "../revoke/revoke.ts";
 import { actorOf } from "./access.ts";
-import type { Access } from "./access.ts";
+import { changeContext, changeContexts, checkContextKeys } from "./context.ts";
+import type { ContextParts } from "./context.ts";
 import { Fields } from "./fields.ts";
 import type { ApiServer, Call } from "./server.ts";
 
-export type TaskParts = {
-  readonly store: Store;
+export type TaskParts = ContextParts & {
   readonly trustDomain: string;
-  readonly catalog: LiveCatalog;
-  readonly access: Access;
-  readonly revoker: Revoker;
   readonly endpointOf: (task: string) => string;
   /** Calls back after each change of a task that this broker hears of. */
   readonly onTaskChanged: (task: string, callback: () => void) => () => void;
@@ -44,7 +40,6 @@ export type TaskParts = {
 };
 
 const defaultTtl = 900;
-const contextLimits = { keys: 64, key: 64, value: 1024 };
 const watchPollMs = 5000;
 
 export function toTask(row: TaskRow, trustDomain: string, endpoint: string): Task {
@@ -76,27 +71,8 @@ export function taskHandlers(server: ApiServer, p: TaskParts): TasksHandlers {
       await watch(p, id, call, (row) => stream.write(show(row)));
     }),
 
-    ChangeContext: server.unary("Tasks.ChangeContext", async (request: ChangeContextRequest__Output, call) => {
-      const fields = new Fields();
-      fields.task("task", request.task);
-      const set = fields.map("set", request.set, contextLimits);
-      const remove = request.remove.map((key, i) => fields.text(`remove[${i}]`, key, 64, true));
-      if (Object.keys(set).length + remove.length === 0) fields.wrong("set", "nothing to change: give key=value");
-      fields.check();
-      const row = await p.access.task(call, request.task);
-      const next = Object.fromEntries(Object.entries({ ...row.context, ...set }).filter(([key]) => !remove.includes(key)));
-      checkContextKeys(p, fields, "set", row.agent, Object.keys(set));
-      if (Object.keys(next).length > contextLimits.keys) fields.wrong("set", `the context would have more than ${contextLimits.keys} keys`);
-      fields.check();
-      if (terminalStates.has(row.state)) throw wrongState(row.id, row.state, "its context can't change");
-      if (request.dryRun) {
-        const changes = contextDigest(next) !== row.contextDigest;
-        return show({ ...row, context: next, contextDigest: contextDigest(next), epoch: row.epoch + (changes ? 1 : 0) });
-      }
-      const verdict = await p.revoker.changeContext(row.id, set, remove, actorOf(call));
-      if (verdict.verdict === "already" || verdict.verdict === "ended") throw wrongState(row.id, verdict.state ?? "ended", "its context can't change");
-      return show(verdict.row ?? row);
-    }),
+    ChangeContext: server.unary("Tasks.ChangeContext", async (request: ChangeContextRequest__Output, call) => show(await changeContext(p, request, call))),
+    ChangeContexts: server.unary("Tasks.ChangeContexts", async (request: ChangeContextsRequest__Output, call) => changeContexts(p, request, call)),
 
     Close: server.unary("Tasks.Close", async (request: CloseTaskRequest__Output, call) => {
       return show(await end(p, await p.access.taskId(call, request.task), "closed", "closed", call));
@@ -135,7 +111,7 @@ async function open(p: TaskParts, request: OpenTaskRequest__Output, call: Call):
     id: newTaskId(Date.now()), agent, ttlSeconds, context,
     purpose: fields.text("purpose", request.purpose, 1024),
     onBehalfOf: fields.text("on_behalf_of", request.onBehalfOf, 256),
-    refs: fields.map("refs", request.refs, { keys: 16, key: 64, value: 256 }),
+    refs: fields.map("refs", request.refs, refLimits),
     bind: fields.oneOf("bind", request.bind, binds, "claim"),
     scope: fields.oneOf("scope", request.scope, scopes, null),
     idempotencyKey: fields.text("idempotency_key", request.idempotencyKey, 128) || null,
@@ -157,20 +133,12 @@ async function open(p: TaskParts, request: OpenTaskRequest__Output, call: Call):
   return { ...shown, ticket, ticketExpiresAt: toTimestamp(new Date(row.openedAt.getTime() + ticketSeconds * 1000)) };
 }
 
-function checkContextKeys(p: TaskParts, fields: Fields, field: string, agent: string, keys: readonly string[]): void {
-  const allowed = p.catalog.agent(agent)?.definition.context ?? null;
-  if (allowed === null) return;
-  for (const key of keys) {
-    if (!allowed.includes(key)) fields.wrong(`${field}[${JSON.stringify(key)}]`, `not a context key of agent ${agent}: ${allowed.join(", ") || "it has none"}`);
-  }
-}
-
 async function list(p: TaskParts, request: ListTasksRequest__Output, call: Call, show: (row: TaskRow) => Task): Promise<ListTasksResponse> {
   const fields = new Fields();
   const state = request.state === "" ? null : fields.oneOf<TaskState>("state", request.state, taskStates, "ready");
   const agent = fields.text("agent", request.agent, 64);
   const limit = fields.integer("page_size", request.pageSize, 1, 1000, 100);
-  const refs = fields.map("refs", request.refs, { keys: 16, key: 64, value: 256 });
+  const refs = fields.map("refs", request.refs, refLimits);
   if (request.pageToken !== "" && !isTaskId(request.pageToken)) fields.wrong("page_token", "is not one that was given out");
   fields.check();
   const allowed = await p.access.agents(call);
@@ -183,11 +151,6 @@ async function end(p: TaskParts, task: string, state: EndState, reason: string, 
   const verdict = await p.revoker.end(task, state, reason, actorOf(call));
   if (verdict.state !== state || !verdict.row) throw wrongState(task, verdict.state ?? "gone", `it can't become ${state}`);
   return verdict.row;
-}
-
-/** The state in words and in the metadata. */
-function wrongState(task: string, state: string, what: string): BrevetError {
-  return new BrevetError("WRONG_STATE", `the task is ${state}: ${what}`, { metadata: { task, state } });
 }
 
 /** Now, and at each change; other brokers' changes are looked for every few seconds. */

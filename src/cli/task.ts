@@ -6,6 +6,7 @@ import { closeSync } from "node:fs";
 import { Option } from "commander";
 import type { Command } from "commander";
 import type { Connection } from "../client/connect.ts";
+import type { ChangeContextsResponse__Output } from "../generated/brevet/v1/ChangeContextsResponse.ts";
 import type { OpenTaskRequest } from "../generated/brevet/v1/OpenTaskRequest.ts";
 import { BrevetError } from "../errors.ts";
 import type { Propagation__Output } from "../generated/brevet/v1/Propagation.ts";
@@ -202,22 +203,40 @@ async function listTasks(broker: Connection, flags: ListFlags): Promise<Page> {
   return found;
 }
 
+/** An agent may have tens of thousands of tasks. */
+const manyMs = 60_000;
+
+type ContextFlags = Common & { agent?: string; ref?: Readonly<Record<string, string>>; remove?: readonly string[]; dryRun?: true };
+
 function addChanging(task: Command): void {
   answering(task, "context", {
     summary: "Change facts that the authority rests on",
-    more: "If any value differs, every SVID issued before is dead and the open streams get new ones. A value that is already so changes nothing.",
+    more: "If any value differs, every SVID issued before is dead and the open streams get new ones. A value that is already so changes nothing. "
+      + "With --agent: in all its live tasks, or in those with these refs.",
     example: "brevet task context 0190c2a4 repository=shop@9f86d08",
   })
-    .argument("<task>", "the task")
+    .argument("[task]", "the task (without --agent)")
     .argument("[key=value...]", "facts to set")
+    .option("--agent <name>", "all live tasks of this agent, instead of one task")
+    .option("--ref <key=value>", "with --agent: only tasks with this search key (repeatable)", pair)
     .option("--remove <key>", "a fact to remove (repeatable)", collect)
     .option("--dry-run", "show the task as it would be")
-    .action(async (ref: string, set: readonly string[], options: Common & { remove?: readonly string[]; dryRun?: true }) => {
-      const remove = [...(options.remove ?? [])];
-      if (set.length + remove.length === 0) throw usageError("give the facts to change as key=value, or --remove key");
-      const request = { task: taskRef(ref), set: pairsOf(set), remove, dryRun: options.dryRun ?? false };
-      const changed = await asOpener(options, (broker) => about("task", ref, broker.tasks.changeContext(request)));
-      await print(options.output, changed, () => taskText(changed) + (options.dryRun ? "\nnothing was changed (--dry-run)" : ""));
+    .action(async (first: string | undefined, rest: readonly string[], flags: ContextFlags) => {
+      const { agent, ref = {}, remove = [], dryRun = false } = flags;
+      const all = agent !== undefined;
+      if (!all && first === undefined) throw usageError("name the task, or all of an agent's with --agent");
+      if (!all && flags.ref !== undefined) throw usageError("--ref goes with --agent");
+      const given = all && first !== undefined ? [first, ...rest] : rest;
+      if (given.length + remove.length === 0) throw usageError("give the facts to change as key=value, or --remove key");
+      const change = { set: pairsOf(given), remove: [...remove], dryRun };
+      const unchanged = dryRun ? "\nnothing was changed (--dry-run)" : "";
+      if (!all) {
+        const task = first ?? "";
+        const changed = await asOpener(flags, (broker) => about("task", task, broker.tasks.changeContext({ task: taskRef(task), ...change })));
+        return await print(flags.output, changed, () => taskText(changed) + unchanged);
+      }
+      const answer = await asOpener(flags, (broker) => about("agent", agent, broker.tasks.changeContexts({ agent, refs: { ...ref }, ...change }, { timeoutMs: manyMs })));
+      await print(flags.output, answer, () => changedText(answer) + unchanged);
     });
 
   const differs = "close: the work is done. abort: it failed, with a reason. revoke: a person stops it from outside (also a whole agent or "
@@ -267,6 +286,12 @@ function taskText(t: Task__Output): string {
     ["ended", when(t.endedAt)], ["ended by", t.endedBy], ["reason", t.endReason],
     ["ticket", t.ticket], ["ticket until", when(t.ticketExpiresAt)],
   ]);
+}
+
+function changedText({ changed, unchanged, dryRun }: ChangeContextsResponse__Output): string {
+  const tasks = changed.length === 1 ? "1 task" : `${changed.length} tasks`;
+  const already = unchanged > 0 ? `, ${unchanged} already so` : "";
+  return [...changed, `${tasks} ${dryRun ? "would be " : ""}changed${already}`].join("\n");
 }
 
 function changeLine(t: Task__Output): string {

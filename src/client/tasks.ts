@@ -37,6 +37,17 @@ export type OpenOptions = {
   readonly signal?: AbortSignal;
 };
 
+/** Facts to set; `undefined` removes one. */
+export type Facts = Readonly<Record<string, string | undefined>>;
+
+export type ChangeOptions = {
+  /** Whose tasks: all that live. */
+  readonly agent: string;
+  /** Only those with these search keys. */
+  readonly ref?: Readonly<Record<string, string>>;
+  readonly facts: Facts;
+};
+
 export type ListOptions = {
   readonly agent?: string;
   readonly state?: TaskState;
@@ -45,6 +56,8 @@ export type ListOptions = {
 
 /** The broker goes away for a restart, not for longer. */
 const patient = { retry: true, timeoutMs: 30_000 } as const;
+/** One agent may have tens of thousands of tasks. */
+const forMany = { retry: true, timeoutMs: 120_000 } as const;
 
 /** The tasks of the agents that this process may open for. Holds one connection: `close()` it, or `using`. */
 export class Tasks {
@@ -101,6 +114,15 @@ export class Tasks {
       for (const record of page.tasks) yield new Task(this.#connection, record);
       pageToken = page.nextPageToken;
     } while (pageToken !== "");
+  }
+
+  /**
+   * The same change for all live tasks of an agent: each that it makes a difference to has a new epoch, and its older SVIDs
+   * are dead. Answers with the IDs of those, and with how many were so already. A call that failed is simply repeated.
+   */
+  async changeContexts({ agent, ref = {}, facts }: ChangeOptions): Promise<{ readonly changed: readonly string[]; readonly unchanged: number }> {
+    const { changed, unchanged } = await this.#connection.tasks.changeContexts({ agent, refs: { ...ref }, ...changeOf(facts), dryRun: false }, forMany);
+    return { changed, unchanged };
   }
 
   close(): void {
@@ -160,15 +182,9 @@ export class Task {
     return this.#ended.signal;
   }
 
-  /** Sets facts (`undefined` removes one). If any differs: a new epoch, and older SVIDs are dead. */
-  async changeContext(facts: Readonly<Record<string, string | undefined>>): Promise<this> {
-    const set: Record<string, string> = {};
-    const remove: string[] = [];
-    for (const [key, value] of Object.entries(facts)) {
-      if (value === undefined) remove.push(key);
-      else set[key] = value;
-    }
-    return this.#learn(await this.#connection.tasks.changeContext({ task: this.id, set, remove, dryRun: false }, patient));
+  /** If any fact differs: a new epoch, and older SVIDs are dead. */
+  async changeContext(facts: Facts): Promise<this> {
+    return this.#learn(await this.#connection.tasks.changeContext({ task: this.id, ...changeOf(facts), dryRun: false }, patient));
   }
 
   /** Makes a new ticket for a task not yet claimed; the one before is void. */
@@ -232,6 +248,16 @@ export class Task {
     }, ended.signal).catch((error: unknown) => stop(asBrevetError(error))); // e.g. the connection was closed
     cancelTimer();
   }
+}
+
+function changeOf(facts: Facts): { set: Record<string, string>; remove: string[] } {
+  const set: Record<string, string> = {};
+  const remove: string[] = [];
+  for (const [key, value] of Object.entries(facts)) {
+    if (value === undefined) remove.push(key);
+    else set[key] = value;
+  }
+  return { set, remove };
 }
 
 function className(error: Error): string {

@@ -13,6 +13,8 @@ import type { CatalogChange as _brevet_v1_CatalogChange, CatalogChange__Output a
 import type { CatalogFile as _brevet_v1_CatalogFile, CatalogFile__Output as _brevet_v1_CatalogFile__Output } from './brevet/v1/CatalogFile.ts';
 import type { CatalogProblem as _brevet_v1_CatalogProblem, CatalogProblem__Output as _brevet_v1_CatalogProblem__Output } from './brevet/v1/CatalogProblem.ts';
 import type { ChangeContextRequest as _brevet_v1_ChangeContextRequest, ChangeContextRequest__Output as _brevet_v1_ChangeContextRequest__Output } from './brevet/v1/ChangeContextRequest.ts';
+import type { ChangeContextsRequest as _brevet_v1_ChangeContextsRequest, ChangeContextsRequest__Output as _brevet_v1_ChangeContextsRequest__Output } from './brevet/v1/ChangeContextsRequest.ts';
+import type { ChangeContextsResponse as _brevet_v1_ChangeContextsResponse, ChangeContextsResponse__Output as _brevet_v1_ChangeContextsResponse__Output } from './brevet/v1/ChangeContextsResponse.ts';
 import type { CloseTaskRequest as _brevet_v1_CloseTaskRequest, CloseTaskRequest__Output as _brevet_v1_CloseTaskRequest__Output } from './brevet/v1/CloseTaskRequest.ts';
 import type { DisableAgentRequest as _brevet_v1_DisableAgentRequest, DisableAgentRequest__Output as _brevet_v1_DisableAgentRequest__Output } from './brevet/v1/DisableAgentRequest.ts';
 import type { DisableAgentResponse as _brevet_v1_DisableAgentResponse, DisableAgentResponse__Output as _brevet_v1_DisableAgentResponse__Output } from './brevet/v1/DisableAgentResponse.ts';
@@ -84,6 +86,8 @@ export interface ProtoGrpcType {
       CatalogFile: MessageTypeDefinition<_brevet_v1_CatalogFile, _brevet_v1_CatalogFile__Output>
       CatalogProblem: MessageTypeDefinition<_brevet_v1_CatalogProblem, _brevet_v1_CatalogProblem__Output>
       ChangeContextRequest: MessageTypeDefinition<_brevet_v1_ChangeContextRequest, _brevet_v1_ChangeContextRequest__Output>
+      ChangeContextsRequest: MessageTypeDefinition<_brevet_v1_ChangeContextsRequest, _brevet_v1_ChangeContextsRequest__Output>
+      ChangeContextsResponse: MessageTypeDefinition<_brevet_v1_ChangeContextsResponse, _brevet_v1_ChangeContextsResponse__Output>
       CloseTaskRequest: MessageTypeDefinition<_brevet_v1_CloseTaskRequest, _brevet_v1_CloseTaskRequest__Output>
       DisableAgentRequest: MessageTypeDefinition<_brevet_v1_DisableAgentRequest, _brevet_v1_DisableAgentRequest__Output>
       DisableAgentResponse: MessageTypeDefinition<_brevet_v1_DisableAgentResponse, _brevet_v1_DisableAgentResponse__Output>

@@ -4,6 +4,8 @@ import type { MessageTypeDefinition } from '@grpc/proto-loader';
 import type { AbortTaskRequest as _brevet_v1_AbortTaskRequest, AbortTaskRequest__Output as _brevet_v1_AbortTaskRequest__Output } from './brevet/v1/AbortTaskRequest.ts';
 import type { AgentClient as _brevet_v1_AgentClient, AgentDefinition as _brevet_v1_AgentDefinition } from './brevet/v1/Agent.ts';
 import type { ChangeContextRequest as _brevet_v1_ChangeContextRequest, ChangeContextRequest__Output as _brevet_v1_ChangeContextRequest__Output } from './brevet/v1/ChangeContextRequest.ts';
+import type { ChangeContextsRequest as _brevet_v1_ChangeContextsRequest, ChangeContextsRequest__Output as _brevet_v1_ChangeContextsRequest__Output } from './brevet/v1/ChangeContextsRequest.ts';
+import type { ChangeContextsResponse as _brevet_v1_ChangeContextsResponse, ChangeContextsResponse__Output as _brevet_v1_ChangeContextsResponse__Output } from './brevet/v1/ChangeContextsResponse.ts';
 import type { ClaimRequest as _brevet_v1_ClaimRequest, ClaimRequest__Output as _brevet_v1_ClaimRequest__Output } from './brevet/v1/ClaimRequest.ts';
 import type { ClaimResponse as _brevet_v1_ClaimResponse, ClaimResponse__Output as _brevet_v1_ClaimResponse__Output } from './brevet/v1/ClaimResponse.ts';
 import type { CloseTaskRequest as _brevet_v1_CloseTaskRequest, CloseTaskRequest__Output as _brevet_v1_CloseTaskRequest__Output } from './brevet/v1/CloseTaskRequest.ts';
@@ -32,6 +34,8 @@ export interface ProtoGrpcType {
       AbortTaskRequest: MessageTypeDefinition<_brevet_v1_AbortTaskRequest, _brevet_v1_AbortTaskRequest__Output>
       Agent: SubtypeConstructor<typeof grpc.Client, _brevet_v1_AgentClient> & { service: _brevet_v1_AgentDefinition }
       ChangeContextRequest: MessageTypeDefinition<_brevet_v1_ChangeContextRequest, _brevet_v1_ChangeContextRequest__Output>
+      ChangeContextsRequest: MessageTypeDefinition<_brevet_v1_ChangeContextsRequest, _brevet_v1_ChangeContextsRequest__Output>
+      ChangeContextsResponse: MessageTypeDefinition<_brevet_v1_ChangeContextsResponse, _brevet_v1_ChangeContextsResponse__Output>
       ClaimRequest: MessageTypeDefinition<_brevet_v1_ClaimRequest, _brevet_v1_ClaimRequest__Output>
       ClaimResponse: MessageTypeDefinition<_brevet_v1_ClaimResponse, _brevet_v1_ClaimResponse__Output>
       CloseTaskRequest: MessageTypeDefinition<_brevet_v1_CloseTaskRequest, _brevet_v1_CloseTaskRequest__Output>

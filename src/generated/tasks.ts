@@ -3,6 +3,8 @@ import type { MessageTypeDefinition } from '@grpc/proto-loader';
 
 import type { AbortTaskRequest as _brevet_v1_AbortTaskRequest, AbortTaskRequest__Output as _brevet_v1_AbortTaskRequest__Output } from './brevet/v1/AbortTaskRequest.ts';
 import type { ChangeContextRequest as _brevet_v1_ChangeContextRequest, ChangeContextRequest__Output as _brevet_v1_ChangeContextRequest__Output } from './brevet/v1/ChangeContextRequest.ts';
+import type { ChangeContextsRequest as _brevet_v1_ChangeContextsRequest, ChangeContextsRequest__Output as _brevet_v1_ChangeContextsRequest__Output } from './brevet/v1/ChangeContextsRequest.ts';
+import type { ChangeContextsResponse as _brevet_v1_ChangeContextsResponse, ChangeContextsResponse__Output as _brevet_v1_ChangeContextsResponse__Output } from './brevet/v1/ChangeContextsResponse.ts';
 import type { CloseTaskRequest as _brevet_v1_CloseTaskRequest, CloseTaskRequest__Output as _brevet_v1_CloseTaskRequest__Output } from './brevet/v1/CloseTaskRequest.ts';
 import type { GetTaskRequest as _brevet_v1_GetTaskRequest, GetTaskRequest__Output as _brevet_v1_GetTaskRequest__Output } from './brevet/v1/GetTaskRequest.ts';
 import type { Instance as _brevet_v1_Instance, Instance__Output as _brevet_v1_Instance__Output } from './brevet/v1/Instance.ts';
@@ -25,6 +27,8 @@ export interface ProtoGrpcType {
     v1: {
       AbortTaskRequest: MessageTypeDefinition<_brevet_v1_AbortTaskRequest, _brevet_v1_AbortTaskRequest__Output>
       ChangeContextRequest: MessageTypeDefinition<_brevet_v1_ChangeContextRequest, _brevet_v1_ChangeContextRequest__Output>
+      ChangeContextsRequest: MessageTypeDefinition<_brevet_v1_ChangeContextsRequest, _brevet_v1_ChangeContextsRequest__Output>
+      ChangeContextsResponse: MessageTypeDefinition<_brevet_v1_ChangeContextsResponse, _brevet_v1_ChangeContextsResponse__Output>
       CloseTaskRequest: MessageTypeDefinition<_brevet_v1_CloseTaskRequest, _brevet_v1_CloseTaskRequest__Output>
       GetTaskRequest: MessageTypeDefinition<_brevet_v1_GetTaskRequest, _brevet_v1_GetTaskRequest__Output>
       Instance: MessageTypeDefinition<_brevet_v1_Instance, _brevet_v1_Instance__Output>

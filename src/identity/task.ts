@@ -17,6 +17,10 @@ export type Bind = (typeof binds)[number];
 export const scopes = ["process", "tree", "cgroup"] as const;
 export type Scope = (typeof scopes)[number];
 
+/** In characters, but for the number of keys. */
+export const contextLimits = { keys: 64, key: 64, value: 1024 };
+export const refLimits = { keys: 16, key: 64, value: 256 };
+
 /** What an SVID says of its task. `context` is the context's digest, lower-case hex. */
 export type TaskBinding = {
   readonly task: string;

@@ -2,6 +2,7 @@
 // The second transaction's statements, and the feed's: sequences come from one locked head row, so
 // their order is the order of the commits, and a reader that asks for what is above N misses nothing.
 // The transaction itself is revoke_tasks (functions/); who is told is src/revoke's business.
+import { contextLimits } from "../identity/task.ts";
 import type { TaskState } from "../identity/task.ts";
 import { unixMs } from "./store.ts";
 import type { Statement, Store, Transaction } from "./store.ts";
@@ -16,11 +17,13 @@ export type RevokeRequest = {
   readonly change:
     | { readonly end: "closed" | "aborted" | "expired" }
     | { readonly set: Readonly<Record<string, string>>; readonly remove: readonly string[] };
+  /** The verdict comes without the task's row, which costs as much again as the rest. */
+  readonly rowless?: boolean;
 };
 
 export type RevokeVerdict = {
   readonly task: string;
-  readonly verdict: "ended" | "changed" | "unchanged" | "already" | "gone";
+  readonly verdict: "ended" | "changed" | "unchanged" | "too_many" | "already" | "gone";
   readonly stateBefore: TaskState | null;
   readonly state: TaskState | null;
   readonly epoch: number;
@@ -29,13 +32,13 @@ export type RevokeVerdict = {
   readonly until: Date | null;
   /** Unix milliseconds, with their fraction. */
   readonly at: number;
-  /** As it is now; null: there is none. */
+  /** As it is now; null: there is none, or nobody asked. */
   readonly row: TaskRow | null;
 };
 
 const revokeStatement: Statement = {
   name: "revoke_tasks",
-  text: `select verdict, state_before, state, epoch, sequence, until, ${unixMs("at")} as at, task from revoke_tasks($1, $2, $3, $4, $5, $6) order by ord`,
+  text: `select verdict, state_before, state, epoch, sequence, until, ${unixMs("at")} as at, task from revoke_tasks($1, $2, $3, $4, $5, $6, ${contextLimits.keys}, $7) order by ord`,
 };
 
 /** Durable when it returns. A task may stand once in a batch. */
@@ -47,6 +50,7 @@ export async function revokeTasks(store: Store, requests: readonly RevokeRequest
     requests.map((r) => ("end" in r.change ? "[]" : JSON.stringify(r.change.remove))),
     requests.map((r) => r.reason),
     requests.map((r) => r.actor),
+    requests.map((r) => r.rowless !== true),
   ]);
   return requests.flatMap(({ task }, at) => {
     const row = rows[at];
@@ -59,7 +63,7 @@ export async function revokeTasks(store: Store, requests: readonly RevokeRequest
       sequence: row["sequence"] as number | null,
       until: row["until"] as Date | null,
       at: row["at"] as number,
-      row: row["verdict"] === "gone" ? null : toTask(row),
+      row: row["task"] === null ? null : toTask(row),
     }] : [];
   });
 }

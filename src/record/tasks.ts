@@ -246,12 +246,12 @@ export async function listTasks(store: Store, filter: TaskFilter): Promise<TaskR
 
 const liveStatement: Statement = {
   name: "live_tasks",
-  text: "select id from tasks where state in ('ready', 'active') and ($1::text is null or agent = $1) order by id",
+  text: "select id from tasks where state in ('ready', 'active') and ($1::text is null or agent = $1) and refs @> $2 order by id",
 };
 
-/** IDs of all tasks not yet ended (past expiry or not), of one agent or of all. */
-export async function liveTaskIds(store: Store, agent: string | null): Promise<string[]> {
-  return (await store.query(liveStatement, [agent])).map((row) => row["id"] as string);
+/** IDs of all tasks not yet ended (past expiry or not), of one agent or of all, with these refs. */
+export async function liveTaskIds(store: Store, agent: string | null, refs: Readonly<Record<string, string>> = {}): Promise<string[]> {
+  return (await store.query(liveStatement, [agent, JSON.stringify(refs)])).map((row) => row["id"] as string);
 }
 
 const bound = `select x.task from instances i join tasks t on t.instance = i.id cross join lateral task_row(t, i) x where t.state = 'active' and t.expires_at > clock_timestamp()`;

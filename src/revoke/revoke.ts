@@ -48,9 +48,9 @@ export class Revoker {
     return this.#change({ task, reason, actor, change: { end: state } });
   }
 
-  /** Sets and removes facts. `unchanged` if nothing differs; `already` or `ended` if the task is over. */
-  changeContext(task: string, set: Readonly<Record<string, string>>, remove: readonly string[], actor: string): Promise<RevokeVerdict> {
-    return this.#change({ task, reason: "", actor, change: { set, remove } });
+  /** Sets and removes facts. `unchanged` if nothing differs; `already` or `ended` if the task is over. `rowless`: the verdict is all that is asked for. */
+  changeContext(task: string, set: Readonly<Record<string, string>>, remove: readonly string[], actor: string, { rowless = false } = {}): Promise<RevokeVerdict> {
+    return this.#change({ task, reason: "", actor, change: { set, remove }, rowless });
   }
 
   /** Ends every SVID that the services have now. A repeat ends what they got since, and they get new ones at once. */

@@ -279,6 +279,17 @@ export class Outside {
         for (const key of request["remove"] as string[]) delete context[key];
         return change(task, { context, epoch: Number(task.epoch) + 1 });
       }),
+      changeContexts: this.#unary("changeContexts", ({ agent, set, remove }) => {
+        const [changed, all] = [[] as string[], [...this.tasks.values()].filter((task) => task.agent === agent)];
+        for (const task of all) {
+          const context = { ...task.context, ...(set as Record<string, string>) };
+          for (const key of remove as string[]) delete context[key];
+          if (JSON.stringify(context) === JSON.stringify(task.context)) continue;
+          change(task, { context, epoch: Number(task.epoch) + 1 });
+          changed.push(task.id ?? "");
+        }
+        return { changed, unchanged: all.length - changed.length };
+      }),
       close: this.#unary("close", (request) => change(find(request), { state: "closed" })),
       abort: this.#unary("abort", (request) => change(find(request), { state: "aborted", endReason: String(request["reason"]) })),
       issueTicket: this.#unary("issueTicket", (request) => ({ ...find(request), ticket: "t".repeat(43) })),

@@ -1,10 +1,11 @@
 -- The second transaction, for many tasks at once: each is ended (r_state set) or its context is
 -- changed (r_state null). A task stands at most once in a batch. The feed's head is locked last.
 -- Rows are moved by one statement for all of them: each statement on `tasks` costs as much again as a row.
--- verdict: ended | changed | unchanged | already (it was over) | gone
--- `task` is its row as it is now.
+-- verdict: ended | changed | unchanged | too_many (the context would have more facts than most_facts) | already (it was over) | gone
+-- `task` is its row as it is now; null where r_row says that nobody asks for it.
 create function revoke_tasks(
-  r_task uuid[], r_state text[], r_set jsonb[], r_remove jsonb[], r_reason text[], r_actor text[]
+  r_task uuid[], r_state text[], r_set jsonb[], r_remove jsonb[], r_reason text[], r_actor text[],
+  most_facts integer default 64, r_row boolean[] default null
 ) returns table (
   ord bigint, verdict text, state_before text, state text, epoch bigint, sequence bigint, until timestamptz, at timestamptz, task json
 ) language plpgsql volatile as $$
@@ -39,7 +40,8 @@ begin
       case when w.told then count(*) filter (where w.told) over (order by a.ord) end as nth
     from asked a
     cross join lateral (select case when a.agent is null then 'gone' when a.state not in ('ready', 'active') then 'already'
-      when a.next_state is not null then 'ended' when a.next_context = a.context then 'unchanged' else 'changed' end as verdict) v
+      when a.next_state is not null then 'ended' when a.next_context = a.context then 'unchanged'
+      when (select count(*) from jsonb_object_keys(a.next_context)) > most_facts then 'too_many' else 'changed' end as verdict) v
     cross join lateral (select a.claimed and v.verdict in ('ended', 'changed') as told) w -- nobody claimed it: there are no SVIDs to tell of
     left join lateral context_digest(a.next_context) d on v.verdict = 'changed'
   ), ended as (
@@ -71,5 +73,5 @@ begin
     select s.ord, s.verdict, s.before, t.state, t.epoch, head + s.nth, case when s.nth is not null then s.until end, stamp, x.task
     from unnest(r_task, verdicts, befores, nths, untils) with ordinality s(id, verdict, before, nth, until, ord)
     left join tasks t on t.id = s.id left join instances i on i.id = t.instance
-    left join lateral task_row(t, i) x on t.id is not null order by s.ord;
+    left join lateral task_row(t, i) x on t.id is not null and coalesce(r_row[s.ord], true) order by s.ord;
 end $$;

@@ -4,6 +4,8 @@ import type * as grpc from '@grpc/grpc-js'
 import type { MethodDefinition } from '@grpc/proto-loader'
 import type { AbortTaskRequest as _brevet_v1_AbortTaskRequest, AbortTaskRequest__Output as _brevet_v1_AbortTaskRequest__Output } from '../../brevet/v1/AbortTaskRequest.ts';
 import type { ChangeContextRequest as _brevet_v1_ChangeContextRequest, ChangeContextRequest__Output as _brevet_v1_ChangeContextRequest__Output } from '../../brevet/v1/ChangeContextRequest.ts';
+import type { ChangeContextsRequest as _brevet_v1_ChangeContextsRequest, ChangeContextsRequest__Output as _brevet_v1_ChangeContextsRequest__Output } from '../../brevet/v1/ChangeContextsRequest.ts';
+import type { ChangeContextsResponse as _brevet_v1_ChangeContextsResponse, ChangeContextsResponse__Output as _brevet_v1_ChangeContextsResponse__Output } from '../../brevet/v1/ChangeContextsResponse.ts';
 import type { CloseTaskRequest as _brevet_v1_CloseTaskRequest, CloseTaskRequest__Output as _brevet_v1_CloseTaskRequest__Output } from '../../brevet/v1/CloseTaskRequest.ts';
 import type { GetTaskRequest as _brevet_v1_GetTaskRequest, GetTaskRequest__Output as _brevet_v1_GetTaskRequest__Output } from '../../brevet/v1/GetTaskRequest.ts';
 import type { IssueTicketRequest as _brevet_v1_IssueTicketRequest, IssueTicketRequest__Output as _brevet_v1_IssueTicketRequest__Output } from '../../brevet/v1/IssueTicketRequest.ts';
@@ -31,6 +33,15 @@ export interface TasksClient extends grpc.Client {
   changeContext(argument: _brevet_v1_ChangeContextRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_brevet_v1_Task__Output>): grpc.ClientUnaryCall;
   changeContext(argument: _brevet_v1_ChangeContextRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_brevet_v1_Task__Output>): grpc.ClientUnaryCall;
   changeContext(argument: _brevet_v1_ChangeContextRequest, callback: grpc.requestCallback<_brevet_v1_Task__Output>): grpc.ClientUnaryCall;
+  
+  ChangeContexts(argument: _brevet_v1_ChangeContextsRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_brevet_v1_ChangeContextsResponse__Output>): grpc.ClientUnaryCall;
+  ChangeContexts(argument: _brevet_v1_ChangeContextsRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_brevet_v1_ChangeContextsResponse__Output>): grpc.ClientUnaryCall;
+  ChangeContexts(argument: _brevet_v1_ChangeContextsRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_brevet_v1_ChangeContextsResponse__Output>): grpc.ClientUnaryCall;
+  ChangeContexts(argument: _brevet_v1_ChangeContextsRequest, callback: grpc.requestCallback<_brevet_v1_ChangeContextsResponse__Output>): grpc.ClientUnaryCall;
+  changeContexts(argument: _brevet_v1_ChangeContextsRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_brevet_v1_ChangeContextsResponse__Output>): grpc.ClientUnaryCall;
+  changeContexts(argument: _brevet_v1_ChangeContextsRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_brevet_v1_ChangeContextsResponse__Output>): grpc.ClientUnaryCall;
+  changeContexts(argument: _brevet_v1_ChangeContextsRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_brevet_v1_ChangeContextsResponse__Output>): grpc.ClientUnaryCall;
+  changeContexts(argument: _brevet_v1_ChangeContextsRequest, callback: grpc.requestCallback<_brevet_v1_ChangeContextsResponse__Output>): grpc.ClientUnaryCall;
   
   Close(argument: _brevet_v1_CloseTaskRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_brevet_v1_Task__Output>): grpc.ClientUnaryCall;
   Close(argument: _brevet_v1_CloseTaskRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_brevet_v1_Task__Output>): grpc.ClientUnaryCall;
@@ -85,6 +96,8 @@ export interface TasksHandlers extends grpc.UntypedServiceImplementation {
   
   ChangeContext: grpc.handleUnaryCall<_brevet_v1_ChangeContextRequest__Output, _brevet_v1_Task>;
   
+  ChangeContexts: grpc.handleUnaryCall<_brevet_v1_ChangeContextsRequest__Output, _brevet_v1_ChangeContextsResponse>;
+  
   Close: grpc.handleUnaryCall<_brevet_v1_CloseTaskRequest__Output, _brevet_v1_Task>;
   
   Get: grpc.handleUnaryCall<_brevet_v1_GetTaskRequest__Output, _brevet_v1_Task>;
@@ -102,6 +115,7 @@ export interface TasksHandlers extends grpc.UntypedServiceImplementation {
 export interface TasksDefinition extends grpc.ServiceDefinition {
   Abort: MethodDefinition<_brevet_v1_AbortTaskRequest, _brevet_v1_Task, _brevet_v1_AbortTaskRequest__Output, _brevet_v1_Task__Output>
   ChangeContext: MethodDefinition<_brevet_v1_ChangeContextRequest, _brevet_v1_Task, _brevet_v1_ChangeContextRequest__Output, _brevet_v1_Task__Output>
+  ChangeContexts: MethodDefinition<_brevet_v1_ChangeContextsRequest, _brevet_v1_ChangeContextsResponse, _brevet_v1_ChangeContextsRequest__Output, _brevet_v1_ChangeContextsResponse__Output>
   Close: MethodDefinition<_brevet_v1_CloseTaskRequest, _brevet_v1_Task, _brevet_v1_CloseTaskRequest__Output, _brevet_v1_Task__Output>
   Get: MethodDefinition<_brevet_v1_GetTaskRequest, _brevet_v1_Task, _brevet_v1_GetTaskRequest__Output, _brevet_v1_Task__Output>
   IssueTicket: MethodDefinition<_brevet_v1_IssueTicketRequest, _brevet_v1_Task, _brevet_v1_IssueTicketRequest__Output, _brevet_v1_Task__Output>
