@@ -32,7 +32,7 @@ let agent: Agent;
 let verifier: Verifier;
 
 beforeAll(async () => {
-  world = await World.start({ catalog });
+  world = await World.start({ catalog, env: { BREVET_LIMITS_PER_UID_FETCHES_PER_SECOND: "0" } });
   agent = await world.agent();
   verifier = new Verifier({ address: world.broker.workloadSocket, audience: "any" });
   await verifier.ready();

@@ -142,6 +142,18 @@ describe("an X.509-SVID", () => {
     for (const svid of await mine.jwt(["crm"])) expect(svid.expiresAt.getTime()).toBeLessThanOrEqual(ends);
     await mine.exit();
   });
+
+  test("that lives as long as its task is not renewed: none would live longer", async () => {
+    const mine = await world.agent();
+    const short = await world.open({ agent: "brief", ttlSeconds: 3 });
+    await mine.claim(short.id);
+    const stream = mine.follow();
+    await stream.next();
+    expect(await stream.ended).toMatchObject({ code: "DENIED_TASK_ENDED" });
+    expect(await world.sql("select 1 from svids where task = $1", [short.id])).toHaveLength(1);
+    expect(stream.messages).toHaveLength(1);
+    await mine.exit();
+  });
 });
 
 describe("a JWT-SVID", () => {

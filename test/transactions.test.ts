@@ -57,6 +57,17 @@ describe("issue against close", () => {
     expect(await a.issue(held)).toMatchObject({ verdict: "ended" });
   });
 
+  test("in a task's last second there is no SVID to have: its whole second would be over", async () => {
+    let verdict = "ended";
+    while (verdict === "ended") { // the second may be over before it is asked
+      const held = await ledger.held();
+      await ledger.owner.rows("update tasks set expires_at = date_trunc('second', clock_timestamp()) + interval '999 milliseconds' where id = $1", [held.task]);
+      ({ verdict } = await a.issue(held, "jwt"));
+      expect(await svidsOf(a, held.task)).toBe(0);
+    }
+    expect(verdict).toBe("too_late");
+  });
+
   test("the row lock does it alone: an update that knows no fence waits too", async () => {
     const held = await ledger.held();
     await a.rows("begin");

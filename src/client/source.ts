@@ -211,7 +211,8 @@ export class WorkloadSource extends EventEmitter<Events> {
     if (held !== this.#held) this.#jwts = new Map();
     this.#held = held;
     this.#identities = identities;
-    soon(() => this.emit("update"));
+    const now = Date.now();
+    if (identities.some(({ expiresAt }) => expiresAt.getTime() > now)) soon(() => this.emit("update")); // else there is none to use
   }
 
   #withdraw(error: BrevetError): void {

@@ -41,8 +41,10 @@ export type X509Svid = {
   readonly chain: Buffer;
   /** PKCS#8 DER; in this broker's memory only, and dropped with the SVID. */
   readonly key: Buffer;
-  /** On performance.now()'s clock: from then on a new one is issued. */
+  /** On performance.now()'s clock: from then on a new one is issued. Infinity: none would live longer. */
   readonly renewAt: number;
+  /** On the same clock: it is dead. */
+  readonly diesAt: number;
 };
 
 export type JwtSvid = { readonly spiffeId: string; readonly hint: string; readonly token: string };
@@ -62,7 +64,7 @@ export type IssuerOptions = {
 };
 
 type Held = { readonly svid: X509Svid; readonly instance: string };
-type Granted = { readonly verdict: "ok"; readonly epoch: number; readonly issuedAt: Date; readonly expiresAt: Date };
+type Granted = { readonly verdict: "ok"; readonly epoch: number; readonly issuedAt: Date; readonly expiresAt: Date; readonly untilEnd?: boolean };
 
 /** `by`: what the row names, and so what has to sign, whatever rotates meanwhile: its list is where the SVID's end is told. */
 type Recorded<V> = { readonly verdict: V; readonly by: Signers };
@@ -123,7 +125,7 @@ export class Issuer {
   async x509(holder: Holder): Promise<X509Svid> {
     const key = keyOf(holder);
     const held = this.#held.get(key);
-    if (held && performance.now() < held.svid.renewAt && (await this.#stillGood(holder, held))) {
+    if (held && performance.now() < Math.min(held.svid.renewAt, held.svid.diesAt) && (await this.#stillGood(holder, held))) {
       this.#checkCaller(holder);
       return held.svid;
     }
@@ -189,7 +191,7 @@ export class Issuer {
       if (this.#held.get(key) !== held) return;
       this.#held.delete(key);
       this.#viaKeys.get(hintOf(holder))?.delete(key);
-    }, held.svid.renewAt - performance.now()).unref();
+    }, Math.min(held.svid.renewAt, held.svid.diesAt) - performance.now()).unref();
   }
 
   async #newX509(holder: Holder): Promise<X509Svid> {
@@ -200,9 +202,10 @@ export class Issuer {
       notBefore: new Date(granted.issuedAt.getTime() - backdateMs), notAfter: granted.expiresAt,
     });
     const life = granted.expiresAt.getTime() - granted.issuedAt.getTime();
+    const now = performance.now();
     return {
       spiffeId, hint: hintOf(holder), epoch: granted.epoch, chain: issued.chain, key: issued.key,
-      renewAt: performance.now() + life * (0.45 + Math.random() * 0.1),
+      renewAt: granted.untilEnd ? Infinity : now + life * (0.45 + Math.random() * 0.1), diesAt: now + life,
     };
   }
 
@@ -249,6 +252,7 @@ export class Issuer {
         await new Promise((resolve) => setTimeout(resolve, Math.min(1 + tries, 20)));
         continue;
       }
+      if (verdict.verdict === "too_late") throw new BrevetError("DENIED_TASK_ENDED", "the task ends within this second", { metadata: { task } });
       if (verdict.verdict === "not_bound") throw new BrevetError("DENIED_NO_TASK", "the task is bound to another instance");
       throw new BrevetError("DENIED_TASK_ENDED", `the task is ${verdict.state ?? "gone"}`, { metadata: { task } });
     }

@@ -36,12 +36,14 @@ export type TaskSvidVerdict =
       readonly onBehalfOf: string;
       readonly issuedAt: Date;
       readonly expiresAt: Date;
+      /** It lives as long as its task: none that is issued later lives longer. */
+      readonly untilEnd: boolean;
     }
-  | { readonly verdict: "blocked" | "gone" | "ended" | "not_bound"; readonly state: TaskState | null };
+  | { readonly verdict: "blocked" | "gone" | "ended" | "too_late" | "not_bound"; readonly state: TaskState | null };
 
 const issueStatement: Statement = {
   name: "issue_svids",
-  text: `select ord, verdict, agent, epoch, context_digest, on_behalf_of, issued_at, expires_at, state
+  text: `select ord, verdict, agent, epoch, context_digest, on_behalf_of, issued_at, expires_at, until_end, state
     from issue_svids($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
 };
 
@@ -68,6 +70,7 @@ function toTaskVerdict(row: Row): TaskSvidVerdict {
     onBehalfOf: row["on_behalf_of"] as string,
     issuedAt: row["issued_at"] as Date,
     expiresAt: row["expires_at"] as Date,
+    untilEnd: row["until_end"] as boolean,
   };
 }
 

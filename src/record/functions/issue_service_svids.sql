@@ -15,8 +15,8 @@ begin
     select r.ord, r.kind, r.serial, r.service, r.instance, s.epoch,
       case when s.name is null or not s.registered then 'gone' else 'ok' end as verdict,
       coalesce((select array_agg(a) from jsonb_array_elements_text(r_audiences -> (r.ord - 1)::int) a), '{}') as audiences,
-      case r.kind when 'x509' then least(stamp + make_interval(secs => (s.definition ->> 'x509Ttl')::int), x509_not_after)
-                  else least(stamp + make_interval(secs => (s.definition ->> 'jwtTtl')::int), jwt_not_after) end as expires_at
+      date_trunc('second', case r.kind when 'x509' then least(stamp + make_interval(secs => (s.definition ->> 'x509Ttl')::int), x509_not_after)
+                                       else least(stamp + make_interval(secs => (s.definition ->> 'jwtTtl')::int), jwt_not_after) end) as expires_at
     from unnest(r_service, r_kind, r_serial, r_instance) with ordinality as r(service, kind, serial, instance, ord)
     left join services s on s.name = r.service
   ), recorded as (

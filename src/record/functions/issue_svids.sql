@@ -1,14 +1,15 @@
 -- The first transaction. Inside a volatile function each statement has a snapshot of its own: locking
 -- comes first, and what is judged after it is read by a later statement, so it is what the lock protects.
 -- One row of the answer for each request, by its ordinal.
--- verdict: ok | blocked (being changed now: try the next batch) | gone | ended | not_bound
+-- Times in an SVID are whole seconds, and none outlives its task: in a task's last second there is none to have.
+-- verdict: ok | blocked (being changed now: try the next batch) | gone | ended | too_late (its last second) | not_bound
 create function issue_svids(
   r_task uuid[], r_instance uuid[], r_kind text[], r_serial text[], r_audiences jsonb,
   x509_authority text, x509_not_after timestamptz, jwt_authority text, jwt_not_after timestamptz,
   r_via jsonb[] default null, r_status bigint[] default null
 ) returns table (
   ord bigint, verdict text, agent text, epoch bigint, context_digest text, on_behalf_of text,
-  issued_at timestamptz, expires_at timestamptz, state text
+  issued_at timestamptz, expires_at timestamptz, until_end boolean, state text
 ) language plpgsql volatile as $$
 #variable_conflict use_column
 declare
@@ -27,16 +28,17 @@ begin
   return query
   with judged as materialized (
     select r.ord, r.kind, r.serial, r.task as task_id, r.instance as r_instance, r_via[r.ord] as via, r_status[r.ord] as status, t.agent, t.epoch, t.context_digest,
-      t.on_behalf_of, t.expires_at as task_expires_at, t.state,
+      t.on_behalf_of, t.expires_at as task_expires_at, date_trunc('second', t.expires_at) as last_second, t.state,
       case when t.id is null then 'gone'
            when not (t.id = any (locked)) or locked is null then 'blocked'
            when t.state <> 'active' or t.expires_at <= stamp then 'ended'
            when t.instance is distinct from r.instance then 'not_bound'
+           when date_trunc('second', t.expires_at) <= stamp then 'too_late'
            else 'ok' end as verdict,
       case when r.kind = 'x509' then '{}'::text[]
            else coalesce((select array_agg(a) from jsonb_array_elements_text(r_audiences -> (r.ord - 1)::int) a), '{}') end as audiences,
-      case r.kind when 'x509' then least(stamp + make_interval(secs => t.x509_ttl), t.expires_at, x509_not_after)
-                  else least(stamp + make_interval(secs => t.jwt_ttl), t.expires_at, jwt_not_after) end as expires_at
+      date_trunc('second', case r.kind when 'x509' then least(stamp + make_interval(secs => t.x509_ttl), t.expires_at, x509_not_after)
+                                       else least(stamp + make_interval(secs => t.jwt_ttl), t.expires_at, jwt_not_after) end) as expires_at
     from unnest(r_task, r_instance, r_kind, r_serial) with ordinality as r(task, instance, kind, serial, ord)
     left join tasks t on t.id = r.task
   ), recorded as (
@@ -54,7 +56,7 @@ begin
     select stamp, 'svid.issued', b.task_id, b.agent, 'instance ' || b.r_instance, b.body, sha256(convert_to(b.body::text, 'UTF8'))
     from bodies b
   )
-  select j.ord, j.verdict, j.agent, j.epoch, j.context_digest, j.on_behalf_of, stamp, j.expires_at,
+  select j.ord, j.verdict, j.agent, j.epoch, j.context_digest, j.on_behalf_of, stamp, j.expires_at, j.expires_at >= j.last_second,
     case when j.state in ('ready', 'active') and j.task_expires_at <= stamp then 'expired' else j.state end
   from judged j;
 end $$;
