@@ -3,6 +3,7 @@
 // catalog, live instances, feed, lists, and only then the sockets; ready is said when it can issue.
 // It decides nothing. A crash at any point leaves what the next start takes up: rows, not memory.
 import { chmodSync, mkdirSync, readdirSync, statSync } from "node:fs";
+import inspector from "node:inspector";
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import { signaturesMade } from "../ca/authority.ts";
@@ -52,6 +53,8 @@ import type { Log } from "./telemetry.ts";
 
 type Broker = { readonly config: Config; readonly httpUrl: string; readonly grpc: string; stop(deadlineMs?: number): Promise<void> };
 
+/** Each would end the process by itself, without a drain. A second one of the same name does. */
+const endSignals = ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR2"] as const;
 const drainMs = 4000;
 const factsMs = 15_000;
 
@@ -63,29 +66,40 @@ export async function runBroker(options: { configFile?: string; flags?: Readonly
     log("broker.crashed", { message: error instanceof Error ? (error.stack ?? error.message) : "unknown" }, "error");
     process.exit(1); // the supervisor starts it again; what counts is in PostgreSQL
   });
-  const broker = await startBroker(config, log).catch((error: unknown) => {
+  // from the first moment on: what a start has begun is ended too, and nothing that ends a process leaves PostgreSQL behind
+  const asked = new AbortController();
+  const ending = new Promise<void>((resolve) => {
+    for (const name of endSignals) {
+      process.once(name, () => {
+        log("broker.stopping", { message: name });
+        asked.abort(new BrevetError("SHUTTING_DOWN", `the broker was ended by ${name} before it was ready`));
+        resolve();
+      });
+    }
+  });
+  const broker = await startBroker(config, log, asked.signal).catch((error: unknown) => {
+    if (asked.signal.aborted) return undefined;
     const cause = error instanceof BrevetError ? error.cause : error;
     if (cause !== undefined) log("broker.refused_to_start", { message: cause instanceof Error ? (cause.stack ?? cause.message) : "unknown" }, "error");
     throw error;
   });
+  if (broker === undefined) return log("broker.stopped");
   const { workload, admin } = socketPaths(config);
-  // before it says that it is ready: whoever waits for that may end it at once
-  const ending = new Promise<NodeJS.Signals>((resolve) => {
-    for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, resolve);
-  });
   const network = config.listen.grpc ? `grpc ${broker.grpc}, ` : "";
   process.stdout.write(`brevet: ready: trust domain ${config.trustDomain}, workload socket unix://${workload}, admin socket unix://${admin}, ${network}http ${broker.httpUrl}\n`);
-  const signal = await ending;
-  log("broker.stopping", { message: signal });
+  await ending;
   await broker.stop();
   log("broker.stopped");
   process.exit(0);
 }
 
 /** @throws BrevetError with what to change; then nothing of it is left running */
-async function startBroker(config: Config, log: Log): Promise<Broker> {
+async function startBroker(config: Config, log: Log, asked: AbortSignal): Promise<Broker> {
   if (process.platform !== "linux") {
     throw new BrevetError("START_REFUSED", `the broker needs Linux (this is ${process.platform}): run it there; the SDK and the other commands that ask a broker run here`);
+  }
+  if (inspector.url() !== undefined) {
+    throw new BrevetError("START_REFUSED", "a debugger could read every key: start Node without --inspect, also in NODE_OPTIONS");
   }
   setNotDumpable();
   const paths = socketPaths(config);
@@ -100,6 +114,7 @@ async function startBroker(config: Config, log: Log): Promise<Broker> {
     const { store, serverVersion, stop: stopDatabase } = await openDatabase(config, log);
     undo.push(() => stopDatabase(3000));
     health.set("database", true, `PostgreSQL ${serverVersion}`);
+    asked.throwIfAborted();
     // only now is it certain that no other broker runs on this data directory's database
     for (const name of readdirSync(paths.taskDir)) await clearPath(join(paths.taskDir, name));
 
@@ -183,6 +198,7 @@ async function startBroker(config: Config, log: Log): Promise<Broker> {
     const { workload, admin } = api;
     undo.push(() => api.close());
 
+    asked.throwIfAborted();
     // after a start: instances, feed, lists; then serve; then heartbeats
     await Promise.all([feed.load(), crls.prepare()]);
     undo.push(() => endpoints.close());
