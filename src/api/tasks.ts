@@ -90,10 +90,9 @@ export function taskHandlers(server: ApiServer, p: TaskParts): TasksHandlers {
     IssueTicket: server.unary("Tasks.IssueTicket", async (request: IssueTicketRequest__Output, call) => {
       const row = await p.access.task(call, request.task);
       if (row.bind !== "ticket") throw new BrevetError("WRONG_STATE", `the task's bind is ${row.bind}: it takes no ticket`, { metadata: { task: row.id, state: row.state } });
-      const { ticket, hash } = makeTicket();
-      const issued = await newTicket(p.store, row.id, hash, ticketSeconds, actorOf(call));
-      if (issued.verdict !== "issued" || !issued.expiresAt) throw wrongState(row.id, issued.state ?? "gone", "a ticket is for a task that waits for its claim");
-      return { ...show(await again(row.id)), ticket, ticketExpiresAt: toTimestamp(issued.expiresAt) };
+      const issued = await anotherTicket(p, row.id, call);
+      if ("state" in issued) throw wrongState(row.id, issued.state, "a ticket is for a task that waits for its claim");
+      return { ...show(await again(row.id)), ...issued };
     }),
   };
 }
@@ -129,8 +128,20 @@ async function open(p: TaskParts, request: OpenTaskRequest__Output, call: Call):
   if (!row) throw notFound("task", "task");
   if (outcome.verdict === "opened") p.onOpened(row);
   const shown = toTask(row, p.trustDomain, p.endpointOf(row.id));
-  if (ticket === "" || outcome.verdict !== "opened") return shown;
-  return { ...shown, ticket, ticketExpiresAt: toTimestamp(new Date(row.openedAt.getTime() + ticketSeconds * 1000)) };
+  if (outcome.verdict === "opened") {
+    return ticket === "" ? shown : { ...shown, ticket, ticketExpiresAt: toTimestamp(new Date(row.openedAt.getTime() + ticketSeconds * 1000)) };
+  }
+  if (row.bind !== "ticket" || row.state !== "ready") return shown;
+  // whoever asks again may not have had the first answer, and without its ticket the task is of no use
+  const issued = await anotherTicket(p, row.id, call);
+  return "state" in issued ? shown : { ...shown, ...issued };
+}
+
+/** The one before is void. `state`: the task does not wait for one any more. */
+async function anotherTicket(p: TaskParts, task: string, call: Call): Promise<Pick<Task, "ticket" | "ticketExpiresAt"> | { readonly state: string }> {
+  const { ticket, hash } = makeTicket();
+  const { verdict, state, expiresAt } = await newTicket(p.store, task, hash, ticketSeconds, actorOf(call));
+  return verdict === "issued" && expiresAt ? { ticket, ticketExpiresAt: toTimestamp(expiresAt) } : { state: state ?? "gone" };
 }
 
 async function list(p: TaskParts, request: ListTasksRequest__Output, call: Call, show: (row: TaskRow) => Task): Promise<ListTasksResponse> {
