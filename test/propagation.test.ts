@@ -126,6 +126,16 @@ describe("verifiers", () => {
     expect(listed.filter((verifier) => verifier.id === id).map(({ name }) => name)).toEqual(["the other"]); // the same user: its newest connection counts
   });
 
+  test("that trusts nothing may come and go as it likes: all others stay known to every broker", async () => {
+    const id = randomUUID();
+    for (let i = 0; i < 4; i++) { // more often than it is written down
+      (await follower({ verifier: id, name: "restless", maxStalenessMs: 0 })).abort();
+      await world.until("it has left", async () => (await names(world.broker)).length === 0);
+    }
+    await follower({ verifier: randomUUID(), name: "beside it", maxStalenessMs: 2_000 });
+    await world.until("the other broker knows of it", async () => (await names(second)).join() === "beside it");
+  });
+
   test.each([["name", { name: "a\u001b[2J" }], ["verifier", { verifier: "me" }], ["max_staleness_ms", { maxStalenessMs: 90_000_000 }]])("can't say just anything: %s", async (field, said) => {
     await expect(world.workload.feed.watch(said).next()).rejects.toMatchObject({ code: "INVALID_FIELD", violations: [{ field }] });
   });

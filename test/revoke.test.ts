@@ -188,6 +188,14 @@ describe("revoke", () => {
     expect(verifier.x509(chain(next))).toMatchObject({ accepted: true, service: "crm" });
   });
 
+  test("of a service that has no SVID alive changes nothing", async () => {
+    await world.revoke({ service: "crm" });
+    const head = async (): Promise<object[]> => await world.sql("select h.sequence, s.epoch from feed_head h, services s where s.name = 'crm'");
+    const before = await head();
+    expect(await world.revoke({ service: "crm" })).toMatchObject({ svids: 0 });
+    expect(await head()).toEqual(before);
+  });
+
   test("of everything wants the trust domain's name, and then leaves nothing", async () => {
     const [one, two] = [await held("researcher"), await held("writer")];
     for (const all of ["yes", "", "other.org"]) await expect(world.revoke({ all })).rejects.toMatchObject({ violations: [{ field: "all" }] });

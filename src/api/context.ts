@@ -112,6 +112,7 @@ function factsOf(fields: Fields, request: Facts): Facts {
   const set = fields.map("set", request.set, contextLimits);
   const remove = request.remove.map((key, i) => fields.text(`remove[${i}]`, key, contextLimits.key, true));
   if (Object.keys(set).length + remove.length === 0) fields.wrong("set", "nothing to change: give key=value");
+  for (const [i, key] of remove.entries()) if (key !== "" && Object.hasOwn(set, key)) fields.wrong(`remove[${i}]`, "is in set, too: it can't be both");
   return { set, remove };
 }
 

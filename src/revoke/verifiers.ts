@@ -48,7 +48,8 @@ export class Verifiers {
   readonly #o: VerifiersOptions;
   /** In the order of their joining. */
   readonly #known = new Map<string, Known>();
-  readonly #unwritten = new Set<Known>();
+  /** One row for each that changed, the newest: two would be refused, with all that are written beside them. */
+  readonly #unwritten = new Map<string, Known>();
   readonly #presence: NodeJS.Timeout;
   #silent = 0;
   #gone = 0;
@@ -98,10 +99,9 @@ export class Verifiers {
 
   join(joining: Joining): Present {
     if (joining.id === "") return this.#joinSilently();
-    const key = `${joining.id} ${joining.who}`;
+    const key = keyOf(joining);
     const before = this.#known.get(key);
     if (before && before.leftAt !== null) this.#gone--;
-    if (before) this.#unwritten.delete(before);
     const known: Known = {
       ...joining, applied: before?.applied ?? 0, appliedAt: before?.appliedAt ?? null, joinedAt: this.#o.clock.now(), leftAt: null,
     };
@@ -163,7 +163,7 @@ export class Verifiers {
   }
 
   #changed(known: Known): void {
-    this.#unwritten.add(known);
+    this.#unwritten.set(keyOf(known), known);
     this.#writeIn(Math.max(firstWriteMs, this.#wroteAt + writeEveryMs - performance.now()));
   }
 
@@ -179,13 +179,13 @@ export class Verifiers {
   }
 
   async #write(): Promise<void> {
-    const rows = [...this.#unwritten];
+    const rows = [...this.#unwritten.values()];
     this.#unwritten.clear();
     this.#wroteAt = performance.now();
     try {
       await writeVerifiers(this.#o.store, this.#o.broker, rows);
     } catch (error) {
-      for (const row of rows) this.#unwritten.add(row);
+      for (const row of rows) if (!this.#unwritten.has(keyOf(row))) this.#unwritten.set(keyOf(row), row);
       this.#o.log("verifiers.unwritten", { count: rows.length, message: (error as Error).message });
     }
   }
@@ -200,4 +200,8 @@ export class Verifiers {
       this.#gone--;
     }
   }
+}
+
+function keyOf({ id, who }: Pick<VerifierRow, "id" | "who">): string {
+  return `${id} ${who}`;
 }
