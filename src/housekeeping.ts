@@ -41,7 +41,7 @@ export type HousekeepingOptions = {
 };
 
 const retryMs = 100;
-const supervisorMs = 70;
+const supervisorMs = 50;
 const mostExpiryMs = 15_000;
 const rotationMs = 60_000;
 const purgeMs = 3_600_000;

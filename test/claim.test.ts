@@ -2,6 +2,7 @@
 // Real processes of another user: alone, as parents and children, as workers with many tasks. Whoever
 // matches the agent's selectors may claim; a binding names one process, the nearest one decides, and
 // its exit ends the task. What is then fetched is fetch.test.ts's; who may call at all, attest.test.ts's.
+import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { newTaskId } from "../src/identity/id.ts";
@@ -17,6 +18,9 @@ const agentNamed = (name: string, more: string): string => `
 ${more}`;
 const catalog = `
 agents:${agentNamed("researcher", "    tasksPerInstance: 2")}${agentNamed("worker", "    tasksPerInstance: 100\n    onExit: close")}${agentNamed("shy", "")}
+  - name: shifter
+    owner: lead@example.org
+    selectors: [{ uid: ${ownUid} }]
   - name: stranger
     owner: lead@example.org
     selectors: [{ uid: 54321 }]
@@ -161,7 +165,37 @@ describe("a ticket", () => {
   });
 });
 
+/** Speaks over a connection that another process had opened: prints the broker's refusal. */
+const heir = `
+  const session = require("node:http2").connect("http://localhost", { createConnection: () => new (require("node:net").Socket)({ fd: Number(process.argv[1]), readable: true, writable: true }) });
+  const call = session.request({ ":method": "POST", ":path": "/SpiffeWorkloadAPI/FetchX509SVID", "content-type": "application/grpc", te: "trailers", "workload.spiffe.io": "true" });
+  const said = (headers) => headers["grpc-message"] && (console.log(headers["grpc-message"]), process.exit());
+  call.on("response", said).on("trailers", said).end(Buffer.alloc(5));`;
+/** Becomes a shell when the broker has taken in its connection: it answers on a later one. */
+const testator = `
+  const { connect } = require("node:net");
+  const socket = connect(process.argv[1], () => {
+    const session = require("node:http2").connect("http://localhost", { createConnection: () => connect(process.argv[1]) });
+    session.request({ ":path": "/" }).on("response", () => {
+      const libc = require("koffi").load(null);
+      const fcntl = libc.func("int fcntl(int fd, int command, int value)");
+      for (const fd of [1, 2, socket._handle.fd]) fcntl(fd, 2, 0); // not closed by what comes now
+      libc.func("int execv(const char *path, const char **args)")("/bin/sh", ["sh", "-c", '"$0" -e "$1" "$2"; :', process.execPath, process.argv[2], String(socket._handle.fd), null]);
+    });
+  });`;
+
 describe("bind auto", () => {
+  test("gives nothing to a connection whose opener executes another file by now, and the task waits on", async () => {
+    const { id } = await world.admin.tasks.open({ agent: "shifter", bind: "auto" });
+    const child = spawn(process.execPath, ["-e", testator, world.broker.workloadSocket.replace("unix://", ""), heir], { stdio: ["ignore", "pipe", "inherit"] });
+    let said = "";
+    child.stdout.setEncoding("utf8").on("data", (text: string) => (said += text));
+    await world.until("it was refused", () => said !== "");
+    expect(decodeURIComponent(said)).toContain("connect again");
+    expect(await world.get(id)).toMatchObject({ state: "ready" });
+    await world.close(id, world.admin);
+  });
+
   test("gives the task to the first matching caller that fetches, and to nobody who does not", async () => {
     const [task, first] = [await open({ bind: "auto" }), await agent()];
     for (const method of ["FetchX509Bundles", "FetchJWTBundles"]) {

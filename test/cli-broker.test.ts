@@ -270,7 +270,7 @@ describe("a claim", () => {
 });
 
 describe("brevet run", () => {
-  /** Once the command has exited the broker waits 70 ms for word of how; where a busy machine needs longer, the exit decides. */
+  /** Once the command has exited the broker waits 50 ms for word of how; where a busy machine needs longer, the exit decides. */
   const overState = expect.stringMatching(/^(closed|aborted)$/) as string;
 
   test("closes its task when it ends well", async () => {

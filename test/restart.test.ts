@@ -4,10 +4,12 @@
 // generated anew over what is there, and nobody else may use a data directory that is in use.
 // DESIGN 3 (after a start), 5 (keys).
 // What a crash in the middle of a transaction leaves is faults.test.ts's.
-import { existsSync, readFileSync, readdirSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
+import { existsSync, readFileSync, readdirSync, readlinkSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { WorkloadSource } from "../src/client/source.ts";
 import type { BrevetError } from "../src/errors.ts";
 import { Verifier } from "../src/verify/verifier.ts";
@@ -23,7 +25,8 @@ let kek: string;
 
 beforeAll(async () => {
   world = await World.start({ embedded: true, catalog: `${defaultCatalog}
-  - { name: tester, owner: l@example.org, selectors: [{ uid: ${ownUid}, path: ${JSON.stringify(process.execPath)} }] }` });
+  - { name: tester, owner: l@example.org, selectors: [{ uid: ${ownUid}, path: ${JSON.stringify(process.execPath)} }] }
+  - { name: shifter, owner: l@example.org, selectors: [{ uid: ${ownUid} }] }` });
   kek = world.broker.env["BREVET_KEY_ENCRYPTION_KEY_FILE"] ?? "";
 });
 afterAll(() => world[Symbol.asyncDispose]());
@@ -75,6 +78,56 @@ test("killed with live agents: the same tasks, the same instances, the same data
   await world.close(one.id);
   await world.close(ready.id);
   await world.check();
+});
+
+describe("a process that executes another file", () => {
+  const program = `import(${JSON.stringify(new URL("../dist/src/index.js", import.meta.url).href)}).then(async ({ WorkloadSource }) => {
+    const source = await WorkloadSource.open();
+    source.on("update", () => console.log("again " + source.svid().spiffeId));
+    console.log("holds " + source.svid().spiffeId);
+  });`;
+  /** A shell that becomes Node when it is told to. */
+  const shell = (): { child: ChildProcess; become: () => void; said: () => string } => {
+    const child = spawn("/bin/sh", ["-c", 'read -r _; exec "$0" -e "$1"', process.execPath, program], {
+      env: { ...process.env, SPIFFE_ENDPOINT_SOCKET: world.broker.workloadSocket }, stdio: ["pipe", "pipe", "inherit"],
+    });
+    let said = "";
+    child.stdout?.setEncoding("utf8").on("data", (text: string) => (said += text));
+    return { child, become: () => void child.stdin?.write("\n"), said: () => said };
+  };
+
+  test("while it holds a task is attested anew, and taken up as what it is now", async () => {
+    const { child, become, said } = shell();
+    const { id, spiffeId } = await world.admin.tasks.open({ agent: "shifter" });
+    await world.workload.agent.claim({ task: id, pid: child.pid ?? 0 });
+    become();
+    await world.until("it has its SVID", () => said().includes(`holds ${spiffeId}`));
+    expect(await world.sql("select 1 from attestations a join tasks t on t.instance = a.instance where t.id = $1", [id])).toHaveLength(2);
+    await world.kill9();
+    await world.broker.start();
+    await world.until("it has its SVID again", () => said().includes(`again ${spiffeId}`));
+    expect(await world.get(id)).toMatchObject({ state: "active" });
+    child.kill();
+    await world.until("its exit is seen", async () => (await world.get(id)).state === "aborted");
+  });
+
+  test("between two tasks claims the second as what it is now", async () => {
+    const { child, become, said } = shell();
+    const claim = async (): Promise<string> => {
+      const { id } = await world.admin.tasks.open({ agent: "shifter" });
+      await world.workload.agent.claim({ task: id, pid: child.pid ?? 0 });
+      return id;
+    };
+    await world.close(await claim(), world.admin);
+    await world.restart();
+    become();
+    await world.until("it is another program", () => readlinkSync(`/proc/${child.pid}/exe`) === process.execPath);
+    const second = await claim();
+    await world.until("it has its SVID", () => said().includes(second));
+    expect(await world.get(second)).toMatchObject({ state: "active" });
+    await world.close(second, world.admin);
+    child.kill();
+  });
 });
 
 test("a task that expired while no broker was up is over, and its SVIDs are in the feed and the lists", async () => {

@@ -8,6 +8,7 @@
 import type { Caller } from "../attest/caller.ts";
 import { isThere, isWithin, unitOf } from "../attest/cgroup-dir.ts";
 import { reopenInstance } from "../attest/instance.ts";
+import type { FileRef } from "../attest/proc.ts";
 import type { Scope } from "../identity/task.ts";
 import { closeFd, pidfdExited } from "../kernel.ts";
 import type { ExitWatch } from "../kernel.ts";
@@ -40,6 +41,8 @@ export type Instance = {
   readonly pid: number;
   readonly startTime: string;
   readonly pidfd: number;
+  /** What it executed when it was last attested. */
+  executable: FileRef;
   /** Oldest claim first; empty when all have ended. */
   readonly bound: Bound[];
   /** It has had a task with scope `tree`. */
@@ -145,7 +148,10 @@ export class Bindings {
   /** Undefined if the process is gone. */
   #processOf(row: InstanceRow): Instance | undefined {
     const known = this.#byPid.get(row.pid);
-    if (known?.id === row.id) return known;
+    if (known?.id === row.id) {
+      known.executable = { dev: row.exeDev, ino: row.exeIno };
+      return known;
+    }
     const pidfd = reopenInstance(row);
     if (pidfd === undefined) return undefined;
     if (known) this.#drop(known);
@@ -303,7 +309,7 @@ export class Bindings {
 }
 
 function toInstance(row: InstanceRow, pidfd: number): Instance {
-  return { id: row.id, pid: row.pid, startTime: row.startTime, pidfd, bound: [], hadTree: false, cgroup: row.cgroup ?? null };
+  return { id: row.id, pid: row.pid, startTime: row.startTime, pidfd, executable: { dev: row.exeDev, ino: row.exeIno }, bound: [], hadTree: false, cgroup: row.cgroup ?? null };
 }
 
 /** The very process, by all that the kernel tells it apart by. */

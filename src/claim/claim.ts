@@ -8,12 +8,12 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Caller } from "../attest/caller.ts";
 import { isWithin, unitOf } from "../attest/cgroup-dir.ts";
-import { bootId } from "../attest/proc.ts";
+import { bootId, sameFile } from "../attest/proc.ts";
 import type { LiveCatalog } from "../authorize/catalog.ts";
 import { BrevetError, notFound } from "../errors.ts";
 import type { Facts } from "../identity/selectors.ts";
 import type { Scope } from "../identity/task.ts";
-import { autoTasks, boundTasks, claimTask, getTask, taskOfTicket } from "../record/tasks.ts";
+import { autoTasks, boundTasks, changeInstance, claimTask, getTask, taskOfTicket } from "../record/tasks.ts";
 import type { ClaimOutcome, SidecarRef, TaskRow } from "../record/tasks.ts";
 import type { Store } from "../record/store.ts";
 import type { Bindings, Bound, Found } from "./bindings.ts";
@@ -226,12 +226,17 @@ export class Claims {
     if (!found || found.by === "tree") return found;
     // it must still be what the catalog asks for
     await this.facts(caller, call);
-    const { by } = found;
-    return { ...found, bound: found.bound.filter((bound) => {
-      const as = standing(catalog, by, bound, caller);
-      if (as === "instance" && by === "cgroup") bindings.saw(bound, caller);
+    const { by, instance } = found;
+    const bound = found.bound.filter((one) => {
+      const as = standing(catalog, by, one, caller);
+      if (as === "instance" && by === "cgroup") bindings.saw(one, caller);
       return as !== null;
-    }) };
+    });
+    if (by === "itself" && bound.length > 0 && !sameFile(instance.executable, caller.executable)) {
+      await changeInstance(this.#o.store, instance.id, caller, randomUUID());
+      instance.executable = caller.executable;
+    }
+    return { ...found, bound };
   }
 
   async #takeAuto(
@@ -255,6 +260,8 @@ export class Claims {
   async #bind(row: TaskRow, ticketHash: Buffer | null, process: Caller, facts: Facts, by: string, sidecar: Caller | null = null): Promise<Claimed> {
     const { store, bindings, catalog } = this.#o;
     const cgroup = row.scope === "cgroup" ? unitOf(process.cgroups()) : null;
+    // attested on a connection that another process may have taken over: it must not burn a task
+    if (!process.isSame()) throw new BrevetError("DENIED_INSTANCE_CHANGED", "the calling process is not the one that was attested on this connection: connect again");
     if (cgroup === undefined) throw new BrevetError("DENIED_UNATTESTED", `scope cgroup: pid ${process.pid} is in no systemd unit, container or pod (cgroup v2) that this broker can see`);
     const outcome = await claimTask(store, {
       task: row.id, scope: row.scope, ticketHash, attempt: randomUUID(), by, facts, sidecar: sidecar && sidecarOf(sidecar),

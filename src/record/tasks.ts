@@ -370,6 +370,13 @@ export async function claimTask(store: Store, claim: Claim): Promise<ClaimOutcom
   return { verdict: verdict as RefusedClaim, instance, state: (row?.["state"] as TaskState | null | undefined) ?? null };
 }
 
+const changeStatement: Statement = { name: "change_instance", text: "select change_instance($1, $2, $3, $4, $5, $6, $7)" };
+
+/** A bound process was attested as another file than the one it was bound with. */
+export async function changeInstance(store: Store, instance: string, { executable, uid, gid, facts }: Omit<FirstProcess, "pid" | "startTime">, attempt: string): Promise<void> {
+  await store.query(changeStatement, [instance, executable.dev, executable.ino, uid, gid, JSON.stringify(facts), attempt]);
+}
+
 const firstStatement: Statement = {
   name: "record_first",
   text: "update instances set pid = $2, start_time = $3, exe_dev = $4, exe_ino = $5, uid = $6, gid = $7, facts = $8 where id = $1 and cgroup_id is not null",

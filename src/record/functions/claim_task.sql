@@ -27,6 +27,9 @@ begin
     on conflict do nothing;
   if p_cgroup_id is null then
     select * into i from instances x where x.boot_id = p_boot and x.pid = p_pid and x.start_time = p_start and x.cgroup_id is null for update;
+    if (i.exe_dev, i.exe_ino) is distinct from (p_dev, p_ino) then -- it has executed another file since its first claim
+      update instances x set exe_dev = p_dev, exe_ino = p_ino, uid = p_uid, gid = p_gid, facts = p_facts where x.id = i.id returning * into i;
+    end if;
   else
     select * into i from instances x where x.boot_id = p_boot and x.cgroup_id = p_cgroup_id for update;
   end if;
