@@ -52,7 +52,7 @@ test("a service over mutual TLS, and its events", async () => {
   const { address } = await broker.service("crm");
   let metric = 0;
   // example: services
-  // Mutual TLS: nothing reaches the handler that was not accepted; a connection is cut when its SVID dies.
+  // Mutual TLS: nothing reaches the handler that was not accepted; a connection is cut when its task ends.
   const verifier = new Verifier({ address });
   const source = await WorkloadSource.open({ address });
   await verifier.ready();

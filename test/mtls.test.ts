@@ -231,13 +231,33 @@ describe("a live connection", () => {
     await until(() => socket.destroyed);
   });
 
-  it("does not outlive its SVID", async () => {
+  it.each<[string, (crm: Outside) => void]>([
+    ["the end of its task", (outside) => outside.revoke(taskB, 1)],
+    ["the loss of the feed", (outside) => outside.stop()],
+  ])("outlives its SVID while the feed is heard, since its peer renews that and not its connections, but not %s", async (_what, happens) => {
     const { port, seen } = await echo();
-    const brief = await side(taskB, agentSvid(authorities, taskB, 0, 5), 60);
-    const socket = connectMtls(toCrm(brief, port));
+    const issued = agentSvid(authorities, taskB, 0, 5);
+    const socket = connectMtls(toCrm(await side(taskB, issued, 60), port));
     expect(await spoke(socket)).toBe("hello");
+    const reason = (): string => {
+      const verdict = crm.verifier.x509(issued.chain);
+      return verdict.accepted ? "" : verdict.reason;
+    };
+    await until(() => reason() === "VERIFY_EXPIRED");
+    const again = new Promise((resolve) => socket.once("data", (data) => resolve(data.toString())));
+    socket.write("still here");
+    expect(await again).toBe("still here");
+    happens(crm.outside);
     await until(() => socket.destroyed);
     expect(seen[0]?.destroyed).toBe(true);
+  });
+
+  it("does not outlive its SVID where the feed is lost already", async () => {
+    const { port } = await echo();
+    const socket = connectMtls(toCrm(await side(taskB, agentSvid(authorities, taskB, 0, 5), 60), port));
+    expect(await spoke(socket)).toBe("hello");
+    crm.outside.stop();
+    await until(() => socket.destroyed);
   });
 
   it.each<[string, (outside: Outside) => void]>([

@@ -65,6 +65,7 @@ export class FeedView extends EventEmitter<Events> {
   /** The least that ever lay between an `as_of` and its arrival, on this connection. */
   #lag = Number.POSITIVE_INFINITY;
   #wasFresh = false;
+  #unbroken = false;
   /** Until this connection has been silent for too long. */
   #timer: NodeJS.Timeout | undefined;
   /** Until the view is stale, whatever connections were tried meanwhile. */
@@ -95,6 +96,11 @@ export class FeedView extends EventEmitter<Events> {
 
   get fresh(): boolean {
     return this.ready && this.silentMs <= this.maxStalenessMs;
+  }
+
+  /** The connection that brought all since the last word is still there. */
+  get unbroken(): boolean {
+    return this.#unbroken;
   }
 
   /** For how long the view may have missed something. */
@@ -147,11 +153,15 @@ export class FeedView extends EventEmitter<Events> {
       this.#arm(silent, Math.max(this.#freshAt, this.#askedAt ?? this.#freshAt));
     };
     try {
-      const lost = (error: BrevetError | undefined): boolean => !this.#isLeaving && (this.emit("lost", error) || true);
+      const lost = (error: BrevetError | undefined): boolean => {
+        this.#unbroken = false;
+        return !this.#isLeaving && (this.emit("lost", error) || true);
+      };
       await follow(open, { message, lost }, signal);
     } catch (error) {
       this.#failure = asBrevetError(error);
     } finally {
+      this.#unbroken = false;
       clearTimeout(this.#timer);
       clearTimeout(this.#staleness);
       clearTimeout(this.#warning);
@@ -213,6 +223,7 @@ export class FeedView extends EventEmitter<Events> {
     if (!message.complete) return;
     this.#sequence = message.sequence;
     this.#complete = true;
+    this.#unbroken = true;
     if (message.asOf > this.#asOf) this.#heard(message.asOf);
     this.#acknowledger?.applied(this.#sequence);
   }

@@ -95,7 +95,7 @@ export function secured(options: PeerOptions, over: tls.ConnectionOptions): tls.
 
 /**
  * An agent for `https.request`: its connections go through `connectMtls`. Idle ones are dropped when our own
- * SVID was renewed, long before they would be cut with the old one. `destroy()` it at the end.
+ * SVID was renewed: what comes next shows the new one. `destroy()` it at the end.
  */
 export class MtlsAgent extends https.Agent {
   readonly #options: PeerOptions;
