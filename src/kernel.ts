@@ -2,7 +2,7 @@
 // process still lives, who holds a file.
 // Always true: this file alone calls into libc; each call is synchronous and never blocks;
 // every file descriptor it hands out is close-on-exec and belongs to the caller.
-// unix(7) SO_PEERCRED, SO_PEERPIDFD (Linux 6.5); pidfd_open(2) (Linux 5.3); flock(2); prctl(2); waitpid(2).
+// unix(7) SO_PEERCRED, SO_PEERPIDFD (Linux 6.5); pidfd_open(2) (Linux 5.3); flock(2); prctl(2); waitid(2); ptrace(2).
 // What is read from /proc is src/attest/proc.ts's business.
 import type { Socket } from "node:net";
 import { constants } from "node:os";
@@ -20,6 +20,22 @@ const lockExclusiveNow = 2 | 4; // LOCK_EX | LOCK_NB
 const dontWait = 1; // WNOHANG
 const prSetDumpable = 4;
 const prSetChildSubreaper = 36;
+const forExit = 4; // WEXITED
+const forStop = 2; // WSTOPPED
+const leaveIt = 0x01000000; // WNOWAIT
+const anyChild = 0x40000000; // __WALL: also one that is traced
+const byPid = 1; // P_PID
+const ptraceContinue = 7;
+const ptraceDetach = 17;
+const ptraceSetOptions = 0x4200;
+const ptraceSeize = 0x4206;
+const ptraceInterrupt = 0x4207;
+const ptraceListen = 0x4208;
+const traceExec = 1 << 4; // PTRACE_O_TRACEEXEC
+const killWithTracer = 1 << 20; // PTRACE_O_EXITKILL
+const execEvent = 4;
+const stopEvent = 128;
+const trapped = 4; // CLD_TRAPPED; below it are the ways to end
 /** System call numbers: the same on every architecture since 5.1, and older C libraries have no wrapper. */
 const sysPidfdSendSignal = 424;
 const sysPidfdOpen = 434;
@@ -33,6 +49,9 @@ type Libc = {
   epollWait: (epoll: number, events: Buffer, max: number, timeoutMs: number) => number;
   flock: (fd: number, operation: number) => number;
   waitpid: (pid: number, status: null, options: number) => number;
+  waitid: (type: number, id: number, info: Buffer, options: number) => number;
+  ptrace: (request: number, pid: number, address: number, data: number) => number;
+  getxattr: (path: string, name: string, value: null, size: number) => number;
   prctl: (option: number, value: number, c: number, d: number, e: number) => number;
   close: (fd: number) => number;
 };
@@ -57,6 +76,9 @@ function loadLibc(): Libc {
     epollWait: self.func("int epoll_wait(int epoll, void *events, int max, int timeout)"),
     flock: self.func("int flock(int fd, int operation)"),
     waitpid: self.func("int waitpid(int pid, void *status, int options)"),
+    waitid: self.func("int waitid(int type, unsigned int id, void *info, int options)"),
+    ptrace: self.func("long ptrace(int request, int pid, long address, long data)"),
+    getxattr: self.func("long getxattr(const char *path, const char *name, void *value, unsigned long size)"),
     prctl: self.func("int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)"),
     close: self.func("int close(int fd)"),
   };
@@ -155,6 +177,62 @@ export function setChildSubreaper(): void {
 /** Takes a dead child off the table of processes. Never one that Node started: Node waits for that itself. */
 export function collectChild(pid: number): void {
   libc().waitpid(pid, null, dontWait);
+}
+
+/**
+ * Follows a child, so that stopAtExec can stop it, and ends it if this process dies before; false where that is forbidden.
+ * Both must be called in the turn in which the child came to be, or Node hears of the stops in between.
+ */
+export function followChild(pid: number): boolean {
+  if (libc().ptrace(ptraceSeize, pid, 0, killWithTracer) !== 0) return false;
+  // who has just started it may still be within exec: the next one is meant
+  libc().ptrace(ptraceInterrupt, pid, 0, 0);
+  if (!reaches(pid, stopEvent)) return false;
+  libc().ptrace(ptraceSetOptions, pid, 0, killWithTracer | traceExec);
+  return libc().ptrace(ptraceContinue, pid, 0, 0) === 0;
+}
+
+/** Leaves a followed child stopped, and no longer followed, before the first instruction of what it executes; false if it ended instead. */
+export function stopAtExec(pid: number): boolean {
+  if (!reaches(pid, execEvent)) return false;
+  process.kill(pid, "SIGSTOP"); // taken before it returns to what it executed
+  return libc().ptrace(ptraceDetach, pid, 0, 0) === 0;
+}
+
+const childInfo = Buffer.alloc(128);
+const childCode = 8;
+const childPid = 16; // siginfo_t of 64-bit machines
+const childStatus = 24;
+const pause = new Int32Array(new SharedArrayBuffer(4));
+const lookEveryMs = 0.5;
+const mostLooks = 20_000;
+
+/** True in the stop that is wanted. An end is left for Node to hear of; what comes to neither for seconds is ended. */
+function reaches(pid: number, wanted: number): boolean {
+  for (let look = 0; look < mostLooks; look++) {
+    childInfo.fill(0);
+    if (libc().waitid(byPid, pid, childInfo, forExit | forStop | dontWait | leaveIt | anyChild) !== 0) return false;
+    if (childInfo.readInt32LE(childPid) === 0) {
+      Atomics.wait(pause, 0, 0, lookEveryMs);
+      continue;
+    }
+    if (childInfo.readInt32LE(childCode) < trapped) return false;
+    libc().waitid(byPid, pid, childInfo, forStop | dontWait | anyChild);
+    const status = childInfo.readInt32LE(childStatus);
+    const [signal, event] = [status & 0xff, status >> 8];
+    const byOthers = event === stopEvent && signal !== constants.signals.SIGTRAP;
+    if (event === wanted && !byOthers) return true;
+    // what a terminal has stopped stays so until it is continued; any signal is the child's own
+    if (byOthers) libc().ptrace(ptraceListen, pid, 0, 0);
+    else libc().ptrace(ptraceContinue, pid, 0, event === 0 ? signal : 0);
+  }
+  process.kill(pid, "SIGKILL");
+  return false;
+}
+
+/** Whether a program gets rights by its file, which the kernel keeps from a process that is followed. */
+export function hasFileCapabilities(path: string): boolean {
+  return libc().getxattr(path, "security.capability", null, 0) > 0;
 }
 
 /** No core dump of this process, and no other process of its user reads its memory. */

@@ -309,9 +309,41 @@ describe("brevet run", () => {
     expect(await show(ran.stdout.trim())).toMatchObject({ state: "aborted", endReason: expect.stringMatching(`${reason}|the bound process exited`) });
   });
 
-  test("is over before it could be bound: no harm", async () => {
-    const ran = await Promise.all([1, 2, 3, 4].map(async () => await start(["run", "--agent", "researcher", "--", "true"]).ended));
-    expect(ran.map(({ code }) => code)).toEqual([0, 0, 0, 0]);
+  test("a command does nothing before its task is claimed for it, however short it is", async () => {
+    const task = await open({ bind: "ticket" });
+    for (let i = 0; i < 30; i++) {
+      const ran = await start(["run", "--task", task.id, "--", "touch", at("effect")]).ended;
+      expect(ran, `run ${i}`).toMatchObject({ code: 1, stderr: expect.stringContaining("[DENIED_TICKET]") as string });
+    }
+    expect(existsSync(at("effect"))).toBe(false);
+    expect(await show(task.id)).toMatchObject({ state: "ready" });
+    await close(task);
+  }, 2 * patienceMs);
+
+  test("a refused claim is no success also where the command could not be stopped in time", async () => {
+    copyFileSync("/bin/true", at("granted"));
+    chmodSync(at("granted"), 0o4755); // what such a file grants would be lost to a process that is followed
+    const task = await open({ bind: "ticket" });
+    const refused = await start(["run", "--task", task.id, "--", at("granted")]).ended;
+    expect(refused).toMatchObject({ code: 1, stderr: expect.stringMatching(/\[DENIED_\w+\]/) as string });
+    expect(await show(task.id)).toMatchObject({ state: "ready" });
+    await close(task);
+    const own = await start(["run", "--agent", "sleeper", "--", at("granted")]).ended;
+    expect(own).toMatchObject({ code: 1, stdout: "" });
+    expect(await show(/task (\S+) opened/.exec(own.stderr)?.[1] ?? "")).toMatchObject({ state: "aborted", endReason: "claim refused" });
+  });
+
+  test("a command's first act may be to use its task's endpoint", async () => {
+    const first = `const { existsSync } = require("fs"); process.exit(existsSync(process.env.SPIFFE_ENDPOINT_SOCKET.slice(7)) ? 0 : 9)`;
+    expect(await start(["run", "--agent", "researcher", "--", process.execPath, "-e", first]).ended).toMatchObject({ code: 0 });
+    expect(await start(["run", "--agent", "researcher", "--", process.execPath, bin, "svid", "jwt", "--audience", "crm"]).ended)
+      .toMatchObject({ code: 0, stdout: expect.stringMatching(/^[\w-]+\.[\w-]+\.[\w-]+\n$/) as string });
+    const many = await Promise.all([1, 2, 3, 4].map(async () => await start(["run", "--agent", "researcher", "--", "true"]).ended));
+    expect(many.map(({ code }) => code)).toEqual([0, 0, 0, 0]);
+  });
+
+  test("a command gets the standard input of its caller", async () => {
+    expect(await start(["run", "--agent", "researcher", "--", "cat"], { input: "for the command" }).ended).toMatchObject({ code: 0, stdout: "for the command" });
   });
 
   test("is of this machine's broker, also where other commands ask another's", async () => {
@@ -324,7 +356,11 @@ describe("brevet run", () => {
     const before = new Set((await json<{ tasks: Task[] }>("task", "list")).tasks.map((task) => task.id));
     const missing = await start(["run", "--agent", "researcher", "--", "/nonexistent/agent"]).ended;
     expect(missing.code).toBe(127);
-    expect(missing.stderr).toMatch(/\/nonexistent\/agent: ENOENT/);
+    expect(missing.stderr).toMatch(/^brevet: command: \/nonexistent\/agent: ENOENT \[INVALID_FIELD\]\n {2}try: /);
+    for (const [command, code, why] of [["no-such-agent", 127, "ENOENT"], [at("catalog.yaml"), 126, "EACCES"], [folder, 126, "EACCES"]] as const) {
+      const ran = await start(["run", "--agent", "researcher", "--", command]).ended;
+      expect(ran).toMatchObject({ code, stdout: "", stderr: expect.stringMatching(`^brevet: command: ${command}: ${why} `) as string });
+    }
     const other = await start(["run", "--agent", "sleeper", "--", "sleep", "60"]).ended;
     expect(other.code).toBe(1);
     expect(other.stderr).toMatch(/\[(NOT_FOUND|DENIED_NO_MATCH)\]\n {2}try: .*brevet explain/);

@@ -16,6 +16,7 @@ import { fields, jsonText, painter, plain, relative, safe, short, table, when, y
 import { writePrivate } from "../src/cli/private-file.ts";
 import { descendants, endTree } from "../src/cli/process-tree.ts";
 import { commandsOf, program } from "../src/cli/program.ts";
+import { findProgram, startStopped } from "../src/cli/run-start.ts";
 import { about, taskRef } from "../src/cli/target.ts";
 import { BrevetError, invalid, notFound } from "../src/errors.ts";
 import { typed } from "./support/command-line.ts";
@@ -338,5 +339,66 @@ describe("a tree of processes", () => {
     expect(root.exitCode).toBeNull(); // the root itself is not touched
     root.kill("SIGKILL");
     await once(root, "exit");
+  });
+});
+
+describe("a command", () => {
+  const out = (name: string): string => join(folder, name);
+  const ownFiles = (file: string): string[] => ["find", "/proc/self/fd", "-type", "l", "-fprintf", file, "%f %l\\n"];
+  const programOf = (name: string): string => {
+    const found = findProgram(name);
+    return "file" in found ? found.file : expect.unreachable(name);
+  };
+  const ran = async (argv: readonly string[], env: NodeJS.ProcessEnv): Promise<number | null> => {
+    const { child } = startStopped(argv, programOf(argv[0] ?? ""), env);
+    const exited = once(child, "exit") as Promise<[number | null]>;
+    child.kill("SIGCONT");
+    return (await exited)[0];
+  };
+
+  test("is stopped before its first instruction, as its own program, and nobody follows it then", async () => {
+    const { child, isStopped } = startStopped(["touch", out("touched")], programOf("touch"), process.env);
+    expect(isStopped).toBe(true);
+    const pid = child.pid ?? 0;
+    expect(readFileSync(`/proc/${pid}/cmdline`, "utf8")).toBe(`touch\0${out("touched")}\0`);
+    await expect.poll(() => stateOf(pid), { timeout: patienceMs }).toBe("T");
+    expect(readFileSync(`/proc/${pid}/status`, "utf8")).toMatch(/^TracerPid:\t0$/m);
+    expect(readFileSync(`/proc/${pid}/maps`, "utf8")).not.toMatch(/\blibc[.-]/); // not even its libraries are there
+    const exited = once(child, "exit");
+    child.kill("SIGCONT");
+    expect(await exited).toEqual([0, null]);
+    expect(statSync(out("touched")).isFile()).toBe(true);
+  });
+
+  test.each([
+    ["of an ordinary caller", { ...process.env, PWD: process.cwd(), _: "/usr/bin/brevet", EMPTY: "", LINES: "a\nb" }],
+    ["without what shells add", { PATH: process.env["PATH"] }],
+    ["with names that a shell would drop", { PATH: process.env["PATH"], "discovery.type": "single-node" }],
+  ])("has the environment and the open files %s", async (_what, env) => {
+    spawnSync("cp", ["/proc/self/environ", out("plain-env")], { env, stdio: "inherit" });
+    expect(await ran(["cp", "/proc/self/environ", out("env")], env)).toBe(0);
+    expect(readFileSync(out("env"), "latin1").split("\0").sort()).toEqual(readFileSync(out("plain-env"), "latin1").split("\0").sort());
+    const [find = "", ...args] = ownFiles(out("fds"));
+    spawnSync(find, args, { env, stdio: "inherit" });
+    const plainly = readFileSync(out("fds"), "utf8").replaceAll(/\/proc\/\d+/g, "");
+    expect(await ran(ownFiles(out("fds")), env)).toBe(0);
+    expect(readFileSync(out("fds"), "utf8").replaceAll(/\/proc\/\d+/g, "")).toBe(plainly);
+  });
+
+  test("keeps its arguments and its exit code; one that cannot be executed ends by itself", async () => {
+    expect(await ran(["sh", "-c", 'test "$0-$1-$2" = "a b-*-" && exit 7', "a b", "*", ""], process.env)).toBe(7);
+    writeFileSync(out("lost"), "#!/nonexistent/interpreter\n", { mode: 0o755 });
+    const { child, isStopped } = startStopped([out("lost")], out("lost"), process.env);
+    expect(isStopped).toBe(false);
+    expect(await once(child, "exit")).toEqual([127, null]);
+  });
+
+  test("is found as a shell finds it", () => {
+    const path = { PATH: `${folder}:/nonexistent:/usr/bin:/bin` };
+    writeFileSync(out("dull"), "text", { mode: 0o644 });
+    expect(findProgram("sh", path)).toMatchObject({ file: expect.stringMatching(/\/bin\/sh$/) as string });
+    for (const [name, exitCode] of [["dull", 126], ["no-such-program", 127], ["", 127], [folder, 126], [`${out("dull")}/x`, 127]] as const) {
+      expect(findProgram(name, path), name).toMatchObject({ exitCode });
+    }
   });
 });

@@ -1,19 +1,16 @@
 // How does a command run under a task, without knowing anything of it?
-// The command is stopped as soon as it is there, claimed for, and let go; it sees its own task's endpoint,
+// The command is stopped before its first instruction, claimed for, and let go; it sees its own task's endpoint,
 // which is not there before. Its success closes the task, its failure aborts it, and when the task ends
 // the whole tree of processes ends too. `brevet run` is never the agent: it claims for it, and exits with
-// the command's code (128 + signal).
-// The tree is process-tree.ts's business; following the task, run-watch.ts's.
-import { spawn } from "node:child_process";
+// the command's code (128 + signal). A refused claim ends the command and is no success, whatever the command did.
+// Starting it is run-start.ts's business; the tree, process-tree.ts's; following the task, run-watch.ts's.
 import type { ChildProcess } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { constants } from "node:os";
-import { setImmediate } from "node:timers/promises";
 import { Option } from "commander";
 import type { Command } from "commander";
 import type { Connection } from "../client/connect.ts";
 import { BrevetError, asBrevetError } from "../errors.ts";
-import type { ErrorCode } from "../errors.ts";
 import type { ClaimResponse__Output } from "../generated/brevet/v1/ClaimResponse.ts";
 import type { Task__Output } from "../generated/brevet/v1/Task.ts";
 import { terminalStates } from "../identity/task.ts";
@@ -66,38 +63,33 @@ type Run = {
 type Target = Pick<Task__Output, "id" | "ticket" | "endpoint">;
 
 async function run(options: Run): Promise<number> {
-  const [{ collectChild, setChildSubreaper }, { taskEnd }] = await Promise.all([import("../kernel.ts"), import("./run-watch.ts")]);
+  const [{ collectChild, setChildSubreaper }, { cannotStart, findProgram, startStopped }, { taskEnd }] =
+    await Promise.all([import("../kernel.ts"), import("./run-start.ts"), import("./run-watch.ts")]);
+  const [name = ""] = options.argv;
+  const program = findProgram(name);
+  if ("error" in program) return said(program.error, program.exitCode);
   setChildSubreaper();
   using signals = new Signals();
   const task = await findOrOpen(options);
   const endpoint = task.endpoint || (await endpointOf(task.id));
-  const child = spawnStopped(options.argv, { SPIFFE_ENDPOINT_SOCKET: endpoint, BREVET_TASK_ID: task.id });
+  const { child, isStopped } = startStopped(options.argv, program.file, { ...process.env, SPIFFE_ENDPOINT_SOCKET: endpoint, BREVET_TASK_ID: task.id });
   const ended = exitOf(child);
-  if (child.pid === undefined) return await notStarted(options, task, await ended);
+  if (!isStopped) {
+    const exit = await ended;
+    await end(options, task.id, { ...exit, failure: exit.failure ?? "cannot be started" });
+    return exit.signal === null ? said(cannotStart(name, exit.failure ?? "cannot be executed"), exit.failure === "ENOENT" ? 127 : (exit.code ?? 126)) : codeOf(exit);
+  }
   signals.goTo(child);
-  const refusal = await bind(options, task, endpoint, child.pid).catch((error: unknown) => asBrevetError(error));
+  const refusal = await bind(options, task, endpoint, child.pid ?? 0).catch((error: unknown) => asBrevetError(error));
   if (refusal === undefined) return await together(options, { task, child, ended, taskEnd, collect: () => collectOrphans(child.pid ?? 0, collectChild) });
-  // A command may be over before it could be stopped: then it needed no task, and says itself how it went.
-  await setImmediate(); // its exit is heard of no later than the refusal
-  const over = processGone.has(refusal.code) && (child.exitCode !== null || child.signalCode !== null);
-  if (!over) child.kill("SIGKILL");
-  const exit = await ended;
-  await end(options, task.id, over ? exit : { ...exit, failure: "claim refused" });
-  if (!over) throw refusal;
-  return codeOf(exit);
+  child.kill("SIGKILL");
+  await end(options, task.id, { ...(await ended), failure: "claim refused" });
+  throw refusal;
 }
 
-/** How a claim is refused for a process that is there no more. */
-const processGone: ReadonlySet<ErrorCode> = new Set(["DENIED_ROLE", "DENIED_UNATTESTED", "DENIED_INSTANCE_CHANGED"]);
-
-/** Exit codes as a shell's. */
-async function notStarted(options: Run, task: Target, exit: Exit): Promise<number> {
-  await end(options, task.id, exit);
-  const error = new BrevetError("WRONG_STATE", `command: ${exit.failure ?? "cannot be started"}`, {
-    metadata: { try: "a command that is in PATH, or the path of a program that may be executed" },
-  });
-  process.stderr.write(`${failureText(error)}\n`);
-  return exit.failure?.endsWith("ENOENT") ? 127 : 126;
+function said(error: BrevetError, code: number): number {
+  process.stderr.write(`${failureText(error, "brevet run")}\n`);
+  return code;
 }
 
 type Bound = {
@@ -156,20 +148,12 @@ async function endpointOf(task: string): Promise<string> {
   return `unix://${taskEndpointPath(socketPaths(loadConfig()).taskDir, task)}`;
 }
 
-/** After exec: what the broker measures is the command itself. A busy machine may let it take its first steps before it is stopped. */
-function spawnStopped(argv: readonly string[], env: Record<string, string>): ChildProcess {
-  const [file = "", ...args] = argv;
-  const child = spawn(file, args, { stdio: "inherit", env: { ...process.env, ...env } });
-  if (child.pid !== undefined) signalOne(child.pid, "SIGSTOP");
-  return child;
-}
-
 type Exit = { readonly code: number | null; readonly signal: NodeJS.Signals | null; readonly failure?: string };
 
 function exitOf(child: ChildProcess): Promise<Exit> {
   return new Promise((resolve) => {
     child.once("error", (error: NodeJS.ErrnoException) =>
-      resolve({ code: null, signal: null, failure: `${child.spawnfile}: ${error.code ?? "cannot be started"}` }));
+      resolve({ code: null, signal: null, failure: error.code ?? "cannot be started" }));
     child.once("exit", (code, signal) => resolve({ code, signal }));
   });
 }
@@ -195,12 +179,13 @@ async function bind(options: Run, task: Target, endpoint: string, pid: number): 
 async function end({ opener, open, caller }: Run, task: string, { code, signal, failure }: Exit): Promise<void> {
   if (failure !== undefined && open === undefined) return; // nothing ran: the task may be claimed again
   const reason = failure ?? (signal === null ? `exit ${code ?? 1}` : `killed by ${signal}`);
+  const success = failure === undefined && code === 0;
   if (failure === undefined) {
-    const finished = await caller.agent.finish({ task, success: code === 0, reason }).then(() => true, () => false);
+    const finished = await caller.agent.finish({ task, success, reason }).then(() => true, () => false);
     if (finished) return;
   }
   try {
-    await (code === 0 ? opener.tasks.close({ task }, { retry: true }) : opener.tasks.abort({ task, reason }, { retry: true }));
+    await (success ? opener.tasks.close({ task }, { retry: true }) : opener.tasks.abort({ task, reason }, { retry: true }));
   } catch (error) {
     const { code: refused } = asBrevetError(error);
     const notOurs = refused === "NOT_FOUND" || refused.startsWith("DENIED_");
