@@ -128,6 +128,28 @@ describe("a mistake in typing exits with 2 and says what to do:", () => {
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
   });
 
+  test("an option of one value is taken once, and no option is taken without a value", async () => {
+    for (const [command, path] of actions) {
+      const words = path.split(" ").slice(1);
+      for (const option of command.options.filter(({ required, hidden, long }) => required && !hidden && long !== "--server")) {
+        const flag = option.long ?? expect.unreachable(option.flags);
+        const empty = await typed(...words, flag, "");
+        expect(empty, `${path} ${flag}`).toMatchObject({ code: 2, stdout: "" });
+        expect(empty.stderr, `${path} ${flag}`).toContain(flag);
+      }
+    }
+    for (const [args, flag] of [
+      [["revoke", "--task", "0190c2a4", "--task", "0190c2a5", "--reason", "r"], "--task"], [["task", "open", "--agent", "a", "--ttl", "1m", "--ttl", "2m"], "--ttl"],
+      [["task", "list", "-o", "json", "--output", "yaml"], "--output"], [["log", "export", "--since", "1h", "--since", "2h"], "--since"],
+    ] as const) {
+      const { code, stderr } = await typed(...args);
+      expect(stderr).toMatch(new RegExp(`^brevet: option '[^']*${flag} [^']*' was given twice \\[USAGE\\]\n {2}try: brevet ${args[0]}.* --help\n$`));
+      expect(code).toBe(2);
+    }
+    // what may be repeated still may: here only the broker is missing
+    expect((await typed("svid", "jwt", "--audience", "crm", "--audience", "search", "--socket", join(folder, "none"))).stderr).toMatch(/\[BROKER_UNREACHABLE\]/);
+  });
+
   test("a word missing shows the help on stderr", () => {
     const { code, stdout, stderr } = brevet("task");
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });

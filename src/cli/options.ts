@@ -1,6 +1,7 @@
 // What may be written after `brevet`, and how is it read?
 // Every command has a summary, exactly one example and the same words for the same option; a value
-// that can't be read is refused before anything is asked of the broker, with the option's name.
+// that can't be read, is empty or would silently replace another is refused before anything is asked of
+// the broker, with the option's name.
 // What the values mean is the broker's business.
 import { readFileSync } from "node:fs";
 import { CommanderError, InvalidArgumentError, Option } from "commander";
@@ -67,6 +68,20 @@ export function described(made: Command, { summary, more, example }: Description
 /** A mistake in what was typed: exit 2. */
 export function usageError(message: string): CommanderError {
   return new CommanderError(2, "brevet.usage", message);
+}
+
+/** What stands twice, or is empty, was meant otherwise: often a variable of a script that is not set. */
+export function refuseDoubtful(command: Command): void {
+  for (const option of command.options.filter(({ required }) => required)) {
+    const isRepeatable = option.parseArg === collect || option.parseArg === pair;
+    let isGiven = false;
+    command.on(`option:${option.name()}`, (value: string) => {
+      const wrong = (what: string): never => command.error(`error: option '${option.flags}' ${what}`, { exitCode: 2, code: "brevet.usage" });
+      if (value === "") wrong("must not be empty");
+      if (isGiven && !isRepeatable) wrong("was given twice");
+      isGiven = true;
+    });
+  }
 }
 
 // Values

@@ -13,7 +13,7 @@ import { addExplain } from "./explain.ts";
 import { exitCode, failureText } from "./failure.ts";
 import { addFeed } from "./feed.ts";
 import { addLog } from "./log.ts";
-import { described } from "./options.ts";
+import { described, refuseDoubtful } from "./options.ts";
 import { addOperator } from "./operator.ts";
 import { addRevoke } from "./revoke.ts";
 import { addRun } from "./run.ts";
@@ -38,7 +38,10 @@ export function program(failed: (error: CommanderError, command: string) => neve
   });
   brevet.configureOutput({ outputError: () => {} }).enablePositionalOptions().helpCommand(false);
   for (const add of nouns) add(brevet);
-  for (const [command, path] of commandsOf(brevet)) command.exitOverride((error) => failed(error, path));
+  for (const [command, path] of commandsOf(brevet)) {
+    command.exitOverride((error) => failed(error, path));
+    refuseDoubtful(command);
+  }
   return brevet;
 }
 
