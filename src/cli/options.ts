@@ -86,8 +86,14 @@ export function refuseDoubtful(command: Command): void {
 
 // Values
 
-/** `90s`, `15m`, `1h30m`, in seconds. */
+/** `90s`, `15m`, `1h30m`, in seconds. Zero is none: on the wire it would mean the default. */
 export function duration(text: string): number {
+  const seconds = durationOrNone(text);
+  if (seconds === 0) throw new InvalidArgumentError("Give a duration above zero, such as 90s, 15m or 1h30m.");
+  return seconds;
+}
+
+export function durationOrNone(text: string): number {
   try {
     return parseDuration(text, "duration") / 1000;
   } catch {

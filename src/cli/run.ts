@@ -16,7 +16,7 @@ import type { Task__Output } from "../generated/brevet/v1/Task.ts";
 import { terminalStates } from "../identity/task.ts";
 import type { TaskState } from "../identity/task.ts";
 import { failureText } from "./failure.ts";
-import { command, duration, usageError } from "./options.ts";
+import { command, durationOrNone, usageError } from "./options.ts";
 import type { Common } from "./options.ts";
 import { safe } from "./output.ts";
 import { collectOrphans, endTree, signalOne } from "./process-tree.ts";
@@ -39,7 +39,7 @@ export function addRun(program: Command): void {
     .option("--task <task>", "a task that is open already")
     .option("--agent <name>", "open a task for this agent"))
     .option("--ticket-file <file>", "with --task: its ticket (-: standard input)")
-    .addOption(new Option("--grace <duration>", "between SIGTERM and SIGKILL").argParser(duration).default(10, "10s"))
+    .addOption(new Option("--grace <duration>", "between SIGTERM and SIGKILL").argParser(durationOrNone).default(10, "10s"))
     .argument("<command...>", "after --: the command and its arguments")
     .passThroughOptions()
     .action(async (argv: readonly string[], flags: Flags) => {
