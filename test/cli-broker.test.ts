@@ -368,6 +368,13 @@ describe("brevet run", () => {
     expect(live.tasks.filter((task) => ["ready", "active"].includes(task.state) && !before.has(task.id))).toEqual([]);
   });
 
+  test("under a task that has ended names the task", async () => {
+    const task = await open();
+    await close(task);
+    const ran = await start(["run", "--task", task.id, "--", "true"]).ended;
+    expect(ran).toMatchObject({ code: 1, stderr: `brevet: the task is closed: no command can run under it [WRONG_STATE]\n  try: brevet task show ${task.id}\n` });
+  });
+
   test("when the task ends the whole tree ends, the stubborn and the orphans too", async () => {
     const stubborn = `(trap "" TERM; echo $BREVET_TASK_ID; while :; do sleep 1; done) & (setsid sh -c "sleep 301" &) ; sleep 302`;
     const running = start(["run", "--agent", "researcher", "--grace", "1s", "--", "sh", "-c", stubborn]);

@@ -121,6 +121,10 @@ describe("a mistake in typing exits with 2 and says what to do:", () => {
     ["a bad pid", ["explain", "--pid", "-1"], /--pid/],
     ["two targets", ["revoke", "--task", "0190c2a4", "--all", "--reason", "r"], /one of --task, --agent, --service and --all/],
     ["no target", ["revoke", "--reason", "r"], /one of --task, --agent, --service and --all/],
+    ["a fact both set and removed", ["task", "context", "0190c2a4", "--remove", "user", "user=c"], /user: give it a value, or --remove it/],
+    ...["--ttl=1m", "--purpose=p", "--context=user=a", "--for=alice", "--ref=a=b", "--bind=claim"].map((flag) =>
+      ["what a task that is open can't be given", ["run", "--task", "0190c2a4", flag, "--", "true"], new RegExp(`${flag.split("=")[0]}: with --agent only`)] as const),
+    ["a ticket for a task still to be opened", ["run", "--agent", "a", "--ticket-file", "ticket", "--", "true"], /--ticket-file goes with --task/],
     ["neither task nor agent", ["run", "--", "true"], /--task or --agent/],
     ["no command to run", ["run", "--agent", "a"], /missing required argument 'command'/],
     ["a file that is not there", ["apply", "-f", "/nonexistent/catalog.yaml"], /catalog.yaml: cannot be read \(ENOENT\)/],

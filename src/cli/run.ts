@@ -10,7 +10,7 @@ import { constants } from "node:os";
 import { Option } from "commander";
 import type { Command } from "commander";
 import type { Connection } from "../client/connect.ts";
-import { BrevetError, asBrevetError } from "../errors.ts";
+import { BrevetError, asBrevetError, wrongState } from "../errors.ts";
 import type { ClaimResponse__Output } from "../generated/brevet/v1/ClaimResponse.ts";
 import type { Task__Output } from "../generated/brevet/v1/Task.ts";
 import { terminalStates } from "../identity/task.ts";
@@ -26,6 +26,9 @@ import { openFlags, openRequest, readTicket } from "./task.ts";
 import type { OpenFlags } from "./task.ts";
 
 type Flags = Common & Partial<OpenFlags> & { task?: string; ticketFile?: string; grace: number };
+
+/** What only whoever opens the task can say. */
+const onlyOpening = ["ttl", "purpose", "context", "for", "ref", "bind"] as const;
 
 export function addRun(program: Command): void {
   openFlags(command(program, "run", {
@@ -44,6 +47,9 @@ export function addRun(program: Command): void {
     .passThroughOptions()
     .action(async (argv: readonly string[], flags: Flags) => {
       if ((flags.task === undefined) === (flags.agent === undefined)) throw usageError("give --task or --agent");
+      const astray = flags.task === undefined ? [] : onlyOpening.filter((name) => flags[name] !== undefined);
+      if (astray.length > 0) throw usageError(`${astray.map((name) => `--${name}`).join(", ")}: with --agent only; the task is open already`);
+      if (flags.agent !== undefined && flags.ticketFile !== undefined) throw usageError("--ticket-file goes with --task: a task that is opened here has its ticket here");
       const ticket = flags.ticketFile === undefined ? "" : readTicket(flags.ticketFile);
       const open = flags.agent === undefined ? undefined : { ...flags, agent: flags.agent, scope: flags.scope ?? "tree" };
       process.exitCode = await asProcess(flags, (caller) => asOpenerHere(flags, (opener) => run({ argv, flags, open, ticket, caller, opener })));
@@ -134,7 +140,7 @@ async function findOrOpen({ flags, open, opener }: Run): Promise<Target> {
   const ref = taskRef(flags.task ?? "");
   try {
     const found = await opener.tasks.get({ task: ref });
-    if (terminalStates.has(found.state as TaskState)) throw new BrevetError("WRONG_STATE", `task: ${found.id} is ${found.state}`);
+    if (terminalStates.has(found.state as TaskState)) throw wrongState(found.id, found.state, "no command can run under it");
     return found;
   } catch (error) {
     const id = /[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.exec(ref)?.[0];

@@ -228,7 +228,10 @@ function addChanging(task: Command): void {
       if (!all && flags.ref !== undefined) throw usageError("--ref goes with --agent");
       const given = all && first !== undefined ? [first, ...rest] : rest;
       if (given.length + remove.length === 0) throw usageError("give the facts to change as key=value, or --remove key");
-      const change = { set: pairsOf(given), remove: [...remove], dryRun };
+      const set = pairsOf(given);
+      const both = remove.find((key) => Object.hasOwn(set, key));
+      if (both !== undefined) throw usageError(`${both}: give it a value, or --remove it`);
+      const change = { set, remove: [...remove], dryRun };
       const unchanged = dryRun ? "\nnothing was changed (--dry-run)" : "";
       if (!all) {
         const task = first ?? "";
