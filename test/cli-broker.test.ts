@@ -181,9 +181,10 @@ describe("a task", () => {
 
   test("is refused with the field that is not right, by its flag", async () => {
     const { code, stdout, stderr } = await brevet("task", "open", "--agent", "researcher", "--context", "colour=red", "--ttl", "30d");
-    expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
     expect(stderr).toMatch(/colour/);
     expect(stderr).toMatch(/\[INVALID_FIELD\]/);
+    expect((await start(["sidecar", "--task", "short", "--pid", String(process.pid), "--dir", at("side"), "--once"]).ended)).toMatchObject({ code: 2, stderr: expect.stringContaining("[INVALID_FIELD]") as string });
     const unknown = await brevet("task", "open", "--agent", "nobody");
     expect(unknown.stderr).toMatch(/"nobody".*\[NOT_FOUND\]\n {2}try: brevet agent list/);
   });
@@ -436,9 +437,12 @@ describe("an operator", () => {
 
   test("ends everything only with the trust domain's name", async () => {
     const task = await open();
-    expect((await start(["revoke", "--all", "--reason", "test"]).ended)).toMatchObject({ code: 1, stdout: "" });
+    const unanswered = await start(["revoke", "--all", "--reason", "test"]).ended;
+    expect(unanswered).toMatchObject({ code: 2, stdout: "" });
+    expect(unanswered.stderr).toMatch(/ to go on: \nbrevet: all: not confirmed, nothing was revoked \[INVALID_FIELD\]\n {2}try: --confirm NAME\n$/);
     const wrong = await start(["revoke", "--all", "--reason", "test"], { input: "wrong.example\n" }).ended;
-    expect(wrong.code).toBe(1);
+    expect(wrong.code).toBe(2);
+    expect(wrong.stderr).toMatch(/ to go on: \nbrevet: all \(--confirm\): /);
     expect((await show(task.id)).state).toBe("ready");
     const asked = await start(["revoke", "--all", "--reason", "test", "-o", "json"], { input: "brevet.local\n" }).ended;
     expect(asked.stderr).toContain("trust domain's name");

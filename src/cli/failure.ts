@@ -1,6 +1,6 @@
 // What does a person see when it did not work?
 // On stderr, and only there: what happened with the field or object, each violation on a line of its
-// own, what to do next, and the code. Exit 2 for what was typed wrong, 1 for what failed or was refused.
+// own, what to do next, and the code. Exit 2 for what was typed wrong, whoever saw it, 1 for what failed or was refused.
 // Which codes there are is errors.ts's business; what caused them never reaches the terminal.
 import { CommanderError } from "commander";
 import { asBrevetError } from "../errors.ts";
@@ -84,6 +84,6 @@ export function failureText(thrown: unknown, command = "brevet"): string {
 }
 
 export function exitCode(thrown: unknown): number {
-  if (!(thrown instanceof CommanderError)) return 1;
-  return thrown.exitCode === 0 ? 0 : 2;
+  if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? 0 : 2;
+  return asBrevetError(thrown).code === "INVALID_FIELD" ? 2 : 1;
 }

@@ -74,9 +74,11 @@ async function targetOf(flags: Flags): Promise<Target> {
 
 async function askForTrustDomain(): Promise<string> {
   const ask = createInterface({ input: process.stdin, output: process.stderr });
-  const closed = new Promise<string>((resolve) => ask.once("close", () => resolve("")));
-  const name = (await Promise.race([ask.question("This ends every task. Type the trust domain's name to go on: "), closed])).trim();
+  const closed = new Promise<undefined>((resolve) => ask.once("close", () => resolve(undefined)));
+  const answer = await Promise.race([ask.question("This ends every task. Type the trust domain's name to go on: "), closed]);
   ask.close();
+  if (answer === undefined || !process.stdin.isTTY) process.stderr.write("\n"); // nobody's Enter has ended the line
+  const name = answer?.trim() ?? "";
   if (name === "") throw new BrevetError("INVALID_FIELD", "all: not confirmed, nothing was revoked", { metadata: { try: "--confirm NAME" } });
   return name;
 }

@@ -28,7 +28,7 @@ type Flags = Common & {
   onChange?: string; once?: true; timeout: number; ready?: string;
 };
 
-const exitCodes = { done: 0, refused: 1, ended: 3, unreachable: 4, hook: 5, files: 6 } as const;
+const exitCodes = { done: 0, refused: 1, mistyped: 2, ended: 3, unreachable: 4, hook: 5, files: 6 } as const;
 
 export function addSidecar(program: Command): void {
   command(program, "sidecar", {
@@ -122,6 +122,7 @@ async function sidecar(flags: Flags, { wanted, target, access, ready }: Asked): 
 }
 
 function exitCodeOf({ code }: BrevetError): number {
+  if (code === "INVALID_FIELD") return exitCodes.mistyped;
   if (code === "START_REFUSED") return exitCodes.files;
   if (code === "DENIED_TASK_ENDED") return exitCodes.ended;
   return errorCodes[code].grpc === grpcStatus.UNAVAILABLE || code === "DEADLINE" ? exitCodes.unreachable : exitCodes.refused;
