@@ -144,7 +144,7 @@ describe("the catalog", () => {
     expect((await brevet("agent", "list")).stdout).toMatch(/researcher +lead@example\.org +yes +0 +answers questions/);
     expect(await json("agent", "show", "researcher")).toMatchObject({ name: "researcher", enabled: true, definition: { context: ["model", "user"] } });
     const { code, stderr } = await brevet("agent", "show", "nobody");
-    expect(stderr).toMatch(/nobody.*\[NOT_FOUND\]\n {2}try: brevet agent list/);
+    expect(stderr).toBe('brevet: agent: no such agent "nobody" [NOT_FOUND]\n  try: brevet agent list\n');
     expect(code).toBe(1);
   });
 });
@@ -185,6 +185,10 @@ describe("a task", () => {
     expect(stderr).toMatch(/colour/);
     expect(stderr).toMatch(/\[INVALID_FIELD\]/);
     expect((await start(["sidecar", "--task", "short", "--pid", String(process.pid), "--dir", at("side"), "--once"]).ended)).toMatchObject({ code: 2, stderr: expect.stringContaining("[INVALID_FIELD]") as string });
+    const task = await open();
+    expect((await brevet("task", "context", task.id, "bad key=x")).stderr).toMatch(/^brevet: set\["bad key"\] \(key=value\): .*\n {2}try: brevet task context --help/);
+    await close(task);
+    expect((await brevet("svid", "jwt", "--audience", "crm", "--spiffe-id", "x")).stderr).toMatch(/^brevet: spiffe_id \(--spiffe-id\): /);
     const unknown = await brevet("task", "open", "--agent", "nobody");
     expect(unknown.stderr).toMatch(/"nobody".*\[NOT_FOUND\]\n {2}try: brevet agent list/);
   });

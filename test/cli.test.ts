@@ -265,6 +265,13 @@ describe("an error says what, what to do, and the code:", () => {
     expect(text).toBe("brevet: 2 fields are not right [INVALID_FIELD]\n  ttl_seconds (--ttl): too long\n  context.user (--context): unknown key\n  try: brevet task open --help");
   });
 
+  test.each([
+    ["spiffe_id", "brevet svid jwt", "spiffe_id (--spiffe-id)"], ['set["bad"]', "brevet task context", 'set["bad"] (key=value)'], ["remove[0]", "brevet task context", "remove[0] (--remove)"],
+    ["name", "brevet agent show", "name (<agent>)"], ["name", "brevet operator remove", "name (<operator>)"], ["audience", "brevet svid jwt", "audience (--audience)"],
+  ])("the field %s of %s is named as it is typed", (field, command, named) => {
+    expect(failureText(invalid([{ field, description: "is wrong" }]), command)).toBe(`brevet: ${named}: is wrong [INVALID_FIELD]\n  try: ${command} --help`);
+  });
+
   test("a refusal leads to its explanation", () => {
     const refusal = new BrevetError("DENIED_NO_MATCH", "caller: matches no agent", { metadata: { attempt: "01J" } });
     expect(failureText(refusal)).toContain("try: brevet explain 01J");

@@ -14,10 +14,11 @@ const byField: Readonly<Record<string, string>> = {
   attempt: "brevet attestation list --denied",
 };
 
-/** Requests' fields that another word stands for on the command line. */
+/** Requests' fields that another word stands for on the command line; `name` is the argument of its noun. */
 const flags: Readonly<Record<string, string>> = {
   ttl_seconds: "--ttl", on_behalf_of: "--for", purpose: "--purpose", context: "--context", refs: "--ref", bind: "--bind",
   scope: "--scope", reason: "--reason", ticket: "--ticket-file", pid: "--pid", page_size: "--limit", page_token: "--page-token", all: "--confirm",
+  spiffe_id: "--spiffe-id", audience: "--audience", set: "key=value", remove: "--remove", service: "--service", since: "--since", role: "--role", agents: "--agent",
 };
 
 const remedies: Partial<Record<ErrorCode, (error: BrevetError, command: string) => string | undefined>> = {
@@ -58,8 +59,8 @@ function heading({ code, violations }: BrevetError): string {
   return `${violations.length} fields are not right`;
 }
 
-function field(name: string): string {
-  const flag = flags[name.replace(/[.[].*$/, "")];
+function field(name: string, command: string): string {
+  const flag = name === "name" ? `<${command.split(" ")[1] ?? name}>` : flags[name.replace(/[.[].*$/, "")];
   return flag === undefined ? name : `${name} (${flag})`;
 }
 
@@ -76,8 +77,8 @@ export function failureText(thrown: unknown, command = "brevet"): string {
   const error = asBrevetError(thrown);
   const lines = error.violations.length > 1
     ? [line(heading(error), error.code),
-       ...error.violations.map((v) => `  ${safe(`${field(v.field)}: ${v.description}`)}`)]
-    : error.violations.map((v) => line(`${field(v.field)}: ${v.description}`, error.code));
+       ...error.violations.map((v) => `  ${safe(`${field(v.field, command)}: ${v.description}`)}`)]
+    : error.violations.map((v) => line(`${field(v.field, command)}: ${v.description}`, error.code));
   if (lines.length === 0) lines.push(line(error.message, error.code));
   const next = remedy(error, command);
   return [...lines, ...(next === undefined ? [] : [hint(next)])].join("\n");

@@ -58,7 +58,8 @@ export async function about<T>(field: string, given: string, answer: Promise<T>,
     return await answer;
   } catch (error) {
     if (!(error instanceof BrevetError) || error.code !== "NOT_FOUND") throw error;
-    const message = error.message.includes(given) ? error.message : `${error.message} ${JSON.stringify(given)}`;
+    const what = error.message.replace(/^name: /, `${field}: `);
+    const message = what.includes(given) ? what : `${what} ${JSON.stringify(given)}`;
     throw new BrevetError("NOT_FOUND", message, { cause: error, metadata: { field, ...error.metadata, ...(remedy && { try: remedy }) } });
   }
 }
