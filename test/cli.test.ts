@@ -65,6 +65,13 @@ describe("the help of", () => {
     for (const flag of flags) expect(found?.options.some((option) => option.short === flag || option.long === flag), `${words.join(" ")}: ${flag}`).toBe(true);
   });
 
+  test("a command is shown by the word too", async () => {
+    for (const words of [[], ["task"], ["task", "open"], ["version"]]) {
+      expect(await typed("help", ...words), words.join(" ")).toMatchObject({ code: 0, stderr: "", stdout: (await typed(...words, "--help")).stdout });
+    }
+    expect(await typed("help", "task", "opne")).toMatchObject({ code: 2, stdout: "", stderr: expect.stringContaining("unknown command 'task opne' [USAGE]") as string });
+  });
+
   test("close, abort and revoke say how they differ", () => {
     for (const path of ["brevet task close", "brevet task abort", "brevet revoke"]) {
       const help = helpOf(commandOf(path));
@@ -89,7 +96,7 @@ describe("the help of", () => {
   });
 
   test("every command that answers prints table, json and yaml", () => {
-    const silent = ["brevet broker", "brevet run", "brevet sidecar"]; // their output is a log, and the command's own
+    const silent = ["brevet broker", "brevet run", "brevet sidecar", "brevet help"]; // their output is a log, the command's own, a page
     for (const [command, path] of actions) {
       const output = command.options.find((option) => option.long === "--output");
       if (silent.includes(path)) expect(output, path).toBeUndefined();
@@ -187,6 +194,7 @@ describe("without a broker", () => {
     expect(json.version).toMatch(/^\d+\.\d+\.\d+/);
     expect(parse(brevet("version", "-o", "yaml").stdout)).toEqual(json);
     expect(brevet("version").stdout).toContain(json.version);
+    for (const flag of ["--version", "-V"]) expect(brevet(flag)).toEqual({ code: 0, stdout: `${json.version}\n`, stderr: "" });
   });
 });
 
@@ -288,7 +296,8 @@ describe("values", () => {
     expect([duration("90s"), duration("15m"), duration("1h30m"), duration("2d")]).toEqual([90, 900, 5400, 172_800]);
     for (const bad of ["", "15", "1x", "-1s", "1.5h"]) expect(() => duration(bad), bad).toThrow();
     expect(since("2026-11-22T10:00:00Z").toISOString()).toBe("2026-11-22T10:00:00.000Z");
-    expect(() => since("2026-13-99T10:00:00Z")).toThrow();
+    expect(since("2026-11-30").toISOString()).toBe("2026-11-30T00:00:00.000Z");
+    for (const bad of ["2026-13-99T10:00:00Z", "2026-13-99", "2026-11-30x", "30.11.2026"]) expect(() => since(bad), bad).toThrow();
   });
 
   test("pairs keep what follows the first =, and any key", () => {

@@ -13,7 +13,7 @@ export function addAttestation(program: Command): void {
   const attestation = group(program, "attestation", { summary: "See who was attested, and who was refused", example: "brevet attestation list" });
   answering(attestation, "list", { summary: "List attestations, newest first", example: "brevet attestation list --denied --since 10m" })
     .option("--denied", "only refusals")
-    .option("--since <when>", "only later than this: 10m (ago), or a time", since)
+    .option("--since <when>", "only later than this: 10m (ago), a time, or a day (UTC)", since)
     .option("--limit <n>", "at most so many", wholeNumber(1, 1_000), 100)
     .action(async (flags: Flags) => {
       const { toTimestamp } = await import("../proto.ts");

@@ -54,7 +54,7 @@ export function addLog(program: Command): void {
 function filtered(made: Command): Command {
   return made
     .option("--task <task>", "only of this task")
-    .option("--since <when>", "only later than this: 10m (ago), or a time", since);
+    .option("--since <when>", "only later than this: 10m (ago), a time, or a day (UTC)", since);
 }
 
 async function* pages(broker: Connection, filter: Filter, pageSize: number): AsyncGenerator<LogEntry__Output[]> {

@@ -101,14 +101,14 @@ export function durationOrNone(text: string): number {
   }
 }
 
-/** `10m` (ago) or an RFC 3339 time. */
+/** `10m` (ago), an RFC 3339 time, or a day of UTC from its beginning. */
 export function since(text: string): Date {
-  const date = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d/.test(text) ? new Date(text) : new Date(NaN);
+  const date = /^\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d|$)/.test(text) ? new Date(text) : new Date(NaN);
   if (!Number.isNaN(date.getTime())) return date;
   try {
     return new Date(Date.now() - parseDuration(text, "since"));
   } catch {
-    throw new InvalidArgumentError("Give a duration such as 10m, or a time such as 2026-11-22T10:00:00Z.");
+    throw new InvalidArgumentError("Give a duration such as 10m, or a time such as 2026-11-22T10:00:00Z or 2026-11-22.");
   }
 }
 

@@ -13,7 +13,7 @@ import { addExplain } from "./explain.ts";
 import { exitCode, failureText } from "./failure.ts";
 import { addFeed } from "./feed.ts";
 import { addLog } from "./log.ts";
-import { described, refuseDoubtful } from "./options.ts";
+import { described, refuseDoubtful, usageError } from "./options.ts";
 import { addOperator } from "./operator.ts";
 import { addRevoke } from "./revoke.ts";
 import { addRun } from "./run.ts";
@@ -22,7 +22,7 @@ import { addSvid } from "./svid.ts";
 import { addTask } from "./task.ts";
 import { addVerifier } from "./verifier.ts";
 import { addVerify } from "./verify.ts";
-import { addVersion } from "./version.ts";
+import { addVersion, packageVersion } from "./version.ts";
 
 const nouns = [
   addBroker, addApply, addAgent, addTask, addRun, addSidecar, addRevoke, addSvid, addVerify, addExplain, addBundle, addFeed, addVerifier, addOperator,
@@ -37,12 +37,25 @@ export function program(failed: (error: CommanderError, command: string) => neve
     example: "brevet task open --agent researcher --ttl 15m",
   });
   brevet.configureOutput({ outputError: () => {} }).enablePositionalOptions().helpCommand(false);
+  brevet.version(packageVersion(), "-V, --version", "say which version this is");
   for (const add of nouns) add(brevet);
+  addHelp(brevet);
   for (const [command, path] of commandsOf(brevet)) {
     command.exitOverride((error) => failed(error, path));
     refuseDoubtful(command);
   }
   return brevet;
+}
+
+function addHelp(brevet: Command): void {
+  described(brevet.command("help"), { summary: "Show the help of a command", example: "brevet help task open" })
+    .argument("[command...]", "the command's words")
+    .action((words: readonly string[]) => {
+      const path = ["brevet", ...words].join(" ");
+      const [found] = commandsOf(brevet).find(([, known]) => known === path) ?? [];
+      if (found === undefined) throw usageError(`unknown command '${words.join(" ")}'`);
+      found.outputHelp();
+    });
 }
 
 /** The command and all under it, each with its words. */

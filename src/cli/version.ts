@@ -7,7 +7,7 @@ import type { Common } from "./options.ts";
 import { fields, print } from "./output.ts";
 
 /** Works from src/cli/, from dist/src/cli/, and where both are one file. */
-function packageVersion(): string {
+export function packageVersion(): string {
   const manifest = import.meta.url.replace(/\/(?:dist\/)?src\/(?:cli\/)?[^/]*$/, "/package.json");
   return (JSON.parse(readFileSync(new URL(manifest), "utf8")) as { version: string }).version;
 }
