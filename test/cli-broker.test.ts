@@ -290,7 +290,10 @@ describe("brevet run", () => {
       $BREVET svid jwt --audience crm > token
       $BREVET verify x509 pems/svid.pem -o json > accepted.json
       $BREVET verify jwt token --audience crm
-      $BREVET svid x509 --format p12 --out store.p12 -o json`);
+      $BREVET svid x509 --format p12 --out store.p12 -o json
+      echo secret > password
+      $BREVET svid x509 --format p12 --password-file password > piped.p12
+      openssl pkcs12 -in piped.p12 -passin pass:secret -nokeys | grep -c "BEGIN CERTIFICATE" > certificates`);
     expect(ran.stderr).toMatch(/^brevet: task \S+ opened for researcher\n$/);
     expect(ran.code).toBe(0);
     expect(ran.stdout).toMatch(/verdict +accepted/);
@@ -298,6 +301,7 @@ describe("brevet run", () => {
     expect(JSON.parse(readFileSync(at("accepted.json"), "utf8"))).toMatchObject({ accepted: true, agent: "researcher", task: id });
     expect(readdirSync(at("pems")).sort()).toEqual(["bundle.pem", "key.pem", "svid.pem"]);
     expect(statSync(at("pems/key.pem")).mode & 0o777).toBe(0o600);
+    expect(Number(readFileSync(at("certificates"), "utf8"))).toBeGreaterThan(1);
     for (const file of ["store.p12", "store.p12.password"]) expect(statSync(at(file)).mode & 0o777).toBe(0o600);
 
     expect(await show(id)).toMatchObject({ state: overState, scope: "tree" });
@@ -505,6 +509,20 @@ describe("an operator", () => {
     const { attestations } = await json<{ attestations: { outcome: string }[] }>("attestation", "list", "--denied", "--since", "10m");
     expect(attestations.length).toBeGreaterThan(0);
     expect(new Set(attestations.map((one) => one.outcome))).toEqual(new Set(["denied"]));
+  });
+
+  test("is told that no task was waiting, where the wait was shorter than the broker's", async () => {
+    const patient = start(["broker"], { more: { BREVET_DATA_DIR: at("p"), BREVET_WAIT_FOR_TASK: "30s" } });
+    await once(createInterface({ input: patient.child.stdout as NodeJS.ReadableStream }), "line");
+    const there = { more: { BREVET_DATA_DIR: at("p") } };
+    expect((await start(["apply", "-f", at("catalog.yaml")], there).ended).code).toBe(0);
+    for (const args of [["x509"], ["jwt", "--audience", "crm"]]) {
+      const { code, stdout, stderr } = await start(["svid", ...args, "--timeout", "1s"], there).ended;
+      expect(stderr).toMatch(/^brevet: svid: none within 1 s: no task was waiting for this process \[DEADLINE\]\n {2}try: brevet explain --pid \d+; or open a task: brevet task open /);
+      expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+    }
+    patient.child.kill("SIGTERM");
+    expect((await patient.ended).code).toBe(0);
   });
 
   test("finds the machine well", async () => {

@@ -135,7 +135,8 @@ describe("a mistake in typing exits with 2 and says what to do:", () => {
     ["neither task nor agent", ["run", "--", "true"], /--task or --agent/],
     ["no command to run", ["run", "--agent", "a"], /missing required argument 'command'/],
     ["a file that is not there", ["apply", "-f", "/nonexistent/catalog.yaml"], /catalog.yaml: cannot be read \(ENOENT\)/],
-    ["a key store without a place", ["svid", "x509", "--format", "p12"], /--format p12 needs --out/],
+    ["a key store without a place for its password", ["svid", "x509", "--format", "p12"], /--format p12 needs --password-file, or --out/],
+    ["a key store in a document", ["svid", "x509", "--format", "p12", "--password-file", "p", "-o", "json"], /-o goes with --out/],
     ["a bad time", ["attestation", "list", "--since", "yesterday"], /--since/],
   ] as const)("%s", async (_what, args, message) => {
     const { code, stdout, stderr } = await typed(...args);

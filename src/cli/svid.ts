@@ -9,7 +9,7 @@ import { existsSync, mkdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { Option } from "commander";
 import type { Command } from "commander";
-import { BrevetError } from "../errors.ts";
+import { BrevetError, asBrevetError } from "../errors.ts";
 import type { SvidRecord__Output } from "../generated/brevet/v1/SvidRecord.ts";
 import type { X509SVID__Output } from "../generated/X509SVID.ts";
 import type { X509SVIDResponse__Output } from "../generated/X509SVIDResponse.ts";
@@ -35,32 +35,47 @@ function addX509(svid: Command): void {
   answering(svid, "x509", {
     summary: "Fetch the X.509-SVIDs of this process",
     more: "Into a folder: svid.pem, key.pem and bundle.pem of the first SVID, svid.1.pem … of the others, or svid.p12. Into a file: chain and key "
-      + "together, or the key store. On a terminal the private key is left out.",
+      + "together, or the key store. Without --out to stdout; on a terminal the private key is left out, and a key store refused.",
     here: true,
     example: "brevet svid x509 --out /run/agent/svid/",
   })
     .addOption(new Option("--format <format>", "what to write").choices(["pem", "p12"]).default("pem"))
     .option("--out <path>", "a folder (ends in /, or is one) or a file to write, mode 0600")
-    .option("--password-file <file>", "p12: its password (default: one is made and written beside it, as FILE.password)")
+    .option("--password-file <file>", "p12: its password (default with --out: one is made and written beside it, as FILE.password)")
     .addOption(new Option("--timeout <duration>", "how long to wait for the first SVID").argParser(duration).default(40, "40s"))
     .action(async (flags: X509Flags) => {
-      if (flags.format === "p12" && flags.out === undefined) throw usageError("--format p12 needs --out");
       if (flags.passwordFile !== undefined && flags.format !== "p12") throw usageError("--password-file goes with --format p12");
+      if (flags.format === "p12" && flags.out === undefined) checkPiped(flags);
       const answer = await patiently(asProcess(flags, async (broker) => {
         const signal = AbortSignal.timeout(flags.timeout * 1000);
         for await (const message of broker.workload.fetchX509SVID({}, { signal })) return message;
         throw new BrevetError("NOT_READY", "svid: the broker ended the stream before the first SVID");
-      })).catch((error: unknown) => {
-        throw error instanceof DOMException ? new BrevetError("DEADLINE", `svid: none within ${flags.timeout} s`) : error;
-      });
-      await (flags.out === undefined ? printX509(flags, answer) : writeX509(flags, flags.out, answer));
+      }), flags.timeout);
+      if (flags.out !== undefined) return await writeX509(flags, flags.out, answer);
+      await (flags.format === "p12" ? pipeKeyStore(flags, answer) : printX509(flags, answer));
     });
 }
 
-/** Who waits for a task should know that they do. */
-async function patiently<T>(answer: Promise<T>): Promise<T> {
+/** A key store on stdout is bytes and nothing beside: no terminal, no document, and no place for a password that would be made. */
+function checkPiped({ output, passwordFile }: X509Flags): void {
+  if (process.stdout.isTTY) throw usageError("--format p12 is not for a terminal: send it to a file or a pipe, or give --out");
+  if (output !== "table") throw usageError("-o goes with --out for --format p12");
+  if (passwordFile === undefined) throw usageError("--format p12 needs --password-file, or --out, beside which a password is written");
+}
+
+/** Who waits for a task should know that they do, and what they waited for in vain. */
+async function patiently<T>(answer: Promise<T>, seconds: number): Promise<T> {
   const notice = setTimeout(() => process.stderr.write("brevet: waiting for a task of this process; `brevet explain --last` says more once it is refused\n"), waitNoticeMs);
-  return await answer.finally(() => clearTimeout(notice));
+  try {
+    return await answer;
+  } catch (error) {
+    if (!(error instanceof DOMException) && asBrevetError(error).code !== "DEADLINE") throw error;
+    throw new BrevetError("DEADLINE", `svid: none within ${seconds} s: no task was waiting for this process`, {
+      cause: error, metadata: { try: `brevet explain --pid ${process.ppid}; or open a task: brevet task open --agent NAME` },
+    });
+  } finally {
+    clearTimeout(notice);
+  }
 }
 
 async function printX509(flags: X509Flags, answer: X509SVIDResponse__Output): Promise<void> {
@@ -75,7 +90,7 @@ async function printX509(flags: X509Flags, answer: X509SVIDResponse__Output): Pr
 async function writeX509(flags: X509Flags, out: string, answer: X509SVIDResponse__Output): Promise<void> {
   const folder = out.endsWith("/") || (existsSync(out) && statSync(out).isDirectory());
   if (folder) mkdirSync(out, { recursive: true, mode: 0o700 });
-  else if (answer.svids.length > 1) process.stderr.write(`brevet: ${answer.svids.length} SVIDs, the first is written: give a folder for all\n`);
+  else tellOfOthers(answer);
   const written: { spiffeId: string; hint: string; files: string[] }[] = [];
   for (const [i, svid] of (folder ? answer.svids : answer.svids.slice(0, 1)).entries()) {
     const at = (name: string, ending: string): string => (folder ? join(out, i === 0 ? `${name}.${ending}` : `${name}.${i}.${ending}`) : out);
@@ -98,13 +113,32 @@ async function writePem(at: (name: string, ending: string) => string, folder: bo
 }
 
 async function writeKeyStore(flags: X509Flags, file: string, svid: X509SVID__Output): Promise<string[]> {
-  const [{ writeP12 }, { splitDer }] = await Promise.all([import("./p12.ts"), import("../identity/der.ts")]);
-  const given = flags.passwordFile === undefined ? undefined : readInput(flags.passwordFile).toString("utf8").replace(/\r?\n$/, "");
-  if (given === "") throw usageError(`${flags.passwordFile}: holds no password`);
+  const given = givenPassword(flags);
   const password = given ?? randomBytes(24).toString("base64url");
   const passwordFile = given === undefined ? [writePrivate(`${file}.password`, `${password}\n`)] : [];
-  const store = { name: svid.hint || svid.spiffeId, key: svid.x509SvidKey, chain: splitDer(svid.x509Svid), authorities: splitDer(svid.bundle) };
-  return [writePrivate(file, writeP12(store, password)), ...passwordFile];
+  return [writePrivate(file, await keyStore(svid, password)), ...passwordFile];
+}
+
+async function pipeKeyStore(flags: X509Flags, answer: X509SVIDResponse__Output): Promise<void> {
+  const [svid] = answer.svids;
+  if (svid === undefined) return;
+  tellOfOthers(answer);
+  process.stdout.write(await keyStore(svid, givenPassword(flags) ?? ""));
+}
+
+function tellOfOthers({ svids }: X509SVIDResponse__Output): void {
+  if (svids.length > 1) process.stderr.write(`brevet: ${svids.length} SVIDs, the first is written: give a folder for all\n`);
+}
+
+function givenPassword({ passwordFile }: X509Flags): string | undefined {
+  const given = passwordFile === undefined ? undefined : readInput(passwordFile).toString("utf8").replace(/\r?\n$/, "");
+  if (given === "") throw usageError(`${passwordFile}: holds no password`);
+  return given;
+}
+
+async function keyStore(svid: X509SVID__Output, password: string): Promise<Buffer> {
+  const [{ writeP12 }, { splitDer }] = await Promise.all([import("./p12.ts"), import("../identity/der.ts")]);
+  return writeP12({ name: svid.hint || svid.spiffeId, key: svid.x509SvidKey, chain: splitDer(svid.x509Svid), authorities: splitDer(svid.bundle) }, password);
 }
 
 export function pem(label: string, der: Buffer): string {
@@ -118,7 +152,7 @@ function addJwt(svid: Command): void {
     .addOption(new Option("--timeout <duration>", "how long to wait").argParser(duration).default(40, "40s"))
     .action(async (flags: Common & { audience: readonly string[]; spiffeId?: string; timeout: number }) => {
       const request = { audience: [...flags.audience], spiffeId: flags.spiffeId ?? "" };
-      const answer = await patiently(asProcess(flags, (broker) => broker.workload.fetchJWTSVID(request, { timeoutMs: flags.timeout * 1000 })));
+      const answer = await patiently(asProcess(flags, (broker) => broker.workload.fetchJWTSVID(request, { timeoutMs: flags.timeout * 1000 })), flags.timeout);
       await print(flags.output, answer, () => answer.svids.map((one) => safe(one.svid)).join("\n"));
     });
 }
