@@ -281,6 +281,8 @@ agents:
     ["/brevet.v1.Catalog/GetAgent", "admin", {}, ["name"]],
     ["/brevet.v1.Operators/Remove", "admin", {}, ["name", "reason"]],
     ["/brevet.v1.Log/ListSvids", "admin", { task: "short", pageToken: "x" }, ["page_token", "task"]],
+    ["/brevet.v1.Log/ListEntries", "admin", { task: "short", pageToken: "x" }, ["page_token", "task"]],
+    ["/brevet.v1.Log/ListAttestations", "admin", { pageSize: 1001, pageToken: "-1" }, ["page_size", "page_token"]],
     ["/brevet.v1.Catalog/Apply", "admin", { files: [{ name: "a\u0000b", text: "agents: []" }] }, ["files[0].name"]],
   ])("each field of %s that is wrong is named at once", async (path, socket, request, fields) => {
     const method = methodOf(path);

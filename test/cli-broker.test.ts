@@ -496,6 +496,18 @@ describe("an operator", () => {
     const exported = await brevet("log", "export", "--task", task.id, "--since", "1h");
     expect(exported.stdout.trimEnd().split("\n").map((line) => (JSON.parse(line) as { kind: string }).kind)).toEqual(["task.opened", "task.closed"]);
     expect((await brevet("log", "list", "--since", "1h")).code).toBe(0);
+    for (const [noun, rows] of [["log", "entries"], ["attestation", "attestations"]] as const) {
+      type Listed = Record<string, { id: string | number }[]> & { nextPageToken: string };
+      const ids = (page: Listed): unknown[] => (page[rows] ?? []).map(({ id }) => id);
+      const first = await json<Listed>(noun, "list", "--limit", "1");
+      const second = await json<Listed>(noun, "list", "--limit", "2", "--page-token", first.nextPageToken);
+      const three = [...ids(first), ...ids(second)];
+      expect(three, noun).toHaveLength(3);
+      expect(ids(await json<Listed>(noun, "list", "--limit", "50")).join(" ")).toContain(three.join(" "));
+      expect((await brevet(noun, "list", "--limit", "1")).stdout).toMatch(/\nmore: --page-token \d+, or raise --limit\n$/);
+      expect(await json<Listed>(noun, "list", "--since", "2100-01-01")).toMatchObject({ [rows]: [], nextPageToken: "" });
+      expect((await brevet(noun, "list", "--page-token", "x")).stderr).toMatch(/page_token \(--page-token\): is not one/);
+    }
   });
 
   test("learns why a caller was refused", async () => {

@@ -214,37 +214,37 @@ export function logHandlers(server: ApiServer, p: AdminParts): LogHandlers {
       const fields = new Fields();
       const limit = fields.integer("page_size", request.pageSize, 1, 1000, 200);
       const since = fields.time("since", request.since);
-      const afterId = fields.integer("after_id", request.afterId, 0, Number.MAX_SAFE_INTEGER, 0);
+      const afterId = Math.max(fields.integer("after_id", request.afterId, 0, Number.MAX_SAFE_INTEGER, 0), fields.pageToken(request.pageToken) ?? 0);
       if (request.task !== "") fields.task("task", request.task);
       fields.check();
       const rows = await listEntries(p.store, { afterId, task: await taskOf(call, request.task), since, limit });
       return { entries: rows.map((row) => ({
         id: row.id, at: toTimestamp(row.at), kind: row.kind, task: row.task ?? "", agent: row.agent ?? "", actor: row.actor,
         details: toStruct(row.details), digest: row.digest.toString("hex"),
-      })) };
+      })), nextPageToken: tokenAfter(rows, limit) };
     }),
 
     ListSvids: server.unary("Log.ListSvids", async (request: ListSvidsRequest__Output, call) => {
       const fields = new Fields();
       const limit = fields.integer("page_size", request.pageSize, 1, 1000, 100);
-      if (!/^[0-9]{0,15}$/.test(request.pageToken)) fields.wrong("page_token", "is not one that was given out");
+      const before = fields.pageToken(request.pageToken);
       if (request.task !== "") fields.task("task", request.task);
       fields.check();
-      const before = request.pageToken === "" ? null : Number(request.pageToken);
       const rows = await listSvids(p.store, { task: await taskOf(call, request.task), live: request.live, before, limit });
-      return { svids: rows.map((row) => toSvid(row, p.trustDomain)), nextPageToken: rows.length === limit ? String(rows.at(-1)?.id ?? "") : "" };
+      return { svids: rows.map((row) => toSvid(row, p.trustDomain)), nextPageToken: tokenAfter(rows, limit) };
     }),
 
     ListAttestations: server.unary("Log.ListAttestations", async (request: ListAttestationsRequest__Output) => {
       const fields = new Fields();
       const limit = fields.integer("page_size", request.pageSize, 1, 1000, 100);
       const since = fields.time("since", request.since);
+      const before = fields.pageToken(request.pageToken);
       fields.check();
-      const rows = await listAttestations(p.store, { denied: request.denied, since, limit });
+      const rows = await listAttestations(p.store, { denied: request.denied, since, before, limit });
       return { attestations: rows.map((row) => ({
         id: row.attempt, at: toTimestamp(row.at), outcome: row.outcome, reason: row.reason, pid: row.pid, uid: row.uid, gid: row.gid,
         facts: toStruct(row.facts), task: row.task ?? "", repeats: row.repeats, via: toSidecar(row.via),
-      })) };
+      })), nextPageToken: tokenAfter(rows, limit) };
     }),
 
     Explain: server.unary("Log.Explain", async (request: ExplainRequest__Output, call) => {
@@ -257,6 +257,11 @@ export function logHandlers(server: ApiServer, p: AdminParts): LogHandlers {
       return p.explain.attempt(request.about === "attempt" ? (request.attempt ?? null) : null);
     }),
   };
+}
+
+/** A page that is not full was the last. */
+function tokenAfter(rows: readonly { readonly id: number }[], limit: number): string {
+  return rows.length === limit ? String(rows.at(-1)?.id ?? "") : "";
 }
 
 function toSvid(row: SvidRow, trustDomain: string): Record<string, unknown> {

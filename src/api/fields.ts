@@ -80,6 +80,12 @@ export class Fields {
     return fromTimestamp(value) ?? null;
   }
 
+  /** Of a list whose token is the last row's number; null: from its beginning. */
+  pageToken(value: string): number | null {
+    if (!/^[0-9]{0,15}$/.test(value)) this.wrong("page_token", "is not one that was given out");
+    return value === "" ? null : Number(value);
+  }
+
   oneOf<T extends string, F = T>(field: string, value: string, allowed: readonly T[], fallback: F): T | F {
     if (value === "") return fallback;
     const found = allowed.find((candidate) => candidate === value);

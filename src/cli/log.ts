@@ -1,6 +1,6 @@
 // What happened, in order?
-// Oldest first. `list` stops at its limit and says so; `export` writes every entry page by page, a JSON
-// line each, so its memory does not grow with the log.
+// Oldest first. `list` stops at its limit and says where to go on; `export` writes every entry page by page, a
+// JSON line each, so its memory does not grow with the log.
 // What an entry holds is the broker's business.
 import type { Command } from "commander";
 import type { Connection } from "../client/connect.ts";
@@ -8,6 +8,8 @@ import type { LogEntry__Output } from "../generated/brevet/v1/LogEntry.ts";
 import { answering, group, since, wholeNumber } from "./options.ts";
 import type { Common } from "./options.ts";
 import { jsonText, print, table, when, yamlText } from "./output.ts";
+import { more, pageToken, upToLimit } from "./pages.ts";
+import type { Paged } from "./pages.ts";
 import { asAdmin } from "./reach.ts";
 import { about, taskRef } from "./target.ts";
 
@@ -18,16 +20,13 @@ export function addLog(program: Command): void {
 
   filtered(answering(log, "list", { summary: "List log entries, oldest first", example: "brevet log list --task 0190c2a4 --since 1h" }))
     .option("--limit <n>", "at most so many", wholeNumber(1, 10_000_000), 200)
-    .action(async (flags: Common & Filter & { limit: number }) => {
-      const entries: LogEntry__Output[] = [];
-      await asAdmin(flags, async (broker) => {
-        for await (const page of pages(broker, flags, Math.min(flags.limit, 1_000))) {
-          entries.push(...page.slice(0, flags.limit - entries.length));
-          if (entries.length >= flags.limit) break;
-        }
+    .addOption(pageToken())
+    .action(async (flags: Common & Filter & Paged) => {
+      const { rows: entries, nextPageToken } = await asAdmin(flags, async (broker) => {
+        const ask = await reader(broker, flags);
+        return await upToLimit(flags, ask);
       });
-      const more = entries.length === flags.limit ? "\nstopped at the limit: raise --limit, or give a later --since" : "";
-      await print(flags.output, { entries }, () => table(entries, [
+      await print(flags.output, { entries, nextPageToken }, () => table(entries, [
         ["id", (e) => String(e.id)],
         ["at", (e) => when(e.at)],
         ["kind", (e) => e.kind],
@@ -35,18 +34,22 @@ export function addLog(program: Command): void {
         ["agent", (e) => e.agent],
         ["actor", (e) => e.actor],
         ["details", (e) => (e.details ? jsonText(e.details) : "")],
-      ], "no entries") + more);
+      ], "no entries") + more(nextPageToken));
     });
 
   filtered(answering(log, "export", { summary: "Write every log entry, one JSON line each", example: "brevet log export --since 1h > log.jsonl" }))
     .action(async (flags: Common & Filter) => {
       await asAdmin(flags, async (broker) => {
-        for await (const page of pages(broker, flags, 1_000)) {
-          const lines = await Promise.all(page.map(async (entry) =>
+        const ask = await reader(broker, flags);
+        let token = "";
+        do {
+          const [entries, next] = await ask({ pageSize: 1_000, pageToken: token });
+          const lines = await Promise.all(entries.map(async (entry) =>
             flags.output === "yaml" ? `---\n${await yamlText(entry)}` : `${jsonText(entry)}\n`));
           const text = lines.join("");
           if (!process.stdout.write(text)) await new Promise((resolve) => process.stdout.once("drain", resolve));
-        }
+          token = next;
+        } while (token !== "");
       });
     });
 }
@@ -57,14 +60,14 @@ function filtered(made: Command): Command {
     .option("--since <when>", "only later than this: 10m (ago), a time, or a day (UTC)", since);
 }
 
-async function* pages(broker: Connection, filter: Filter, pageSize: number): AsyncGenerator<LogEntry__Output[]> {
+type Page = readonly [entries: readonly LogEntry__Output[], nextPageToken: string];
+
+async function reader(broker: Connection, filter: Filter): Promise<(page: { pageSize: number; pageToken: string }) => Promise<Page>> {
   const { toTimestamp } = await import("../proto.ts");
   const task = filter.task === undefined ? "" : taskRef(filter.task);
   const after = filter.since === undefined ? null : toTimestamp(filter.since);
-  for (let afterId = 0; ; ) {
-    const { entries } = await about("task", filter.task ?? "", broker.log.listEntries({ task, since: after, afterId, pageSize }));
-    if (entries.length > 0) yield entries;
-    if (entries.length < pageSize) return;
-    afterId = entries.at(-1)?.id ?? afterId;
-  }
+  return async (page) => {
+    const found = await about("task", filter.task ?? "", broker.log.listEntries({ task, since: after, ...page }));
+    return [found.entries, found.nextPageToken];
+  };
 }

@@ -120,16 +120,6 @@ export function wholeNumber(least: number, most: number): (text: string) => numb
   };
 }
 
-/** Of a list that is longer than its limit. */
-export function pageToken(): Option {
-  return new Option("--page-token <token>", "go on where a list stopped");
-}
-
-/** What a list that stopped at its limit says. */
-export function more(token: string): string {
-  return `more: --page-token ${token}, or raise --limit`;
-}
-
 export const pid = wholeNumber(1, 2 ** 22);
 
 /** Collects `k=v`; the value may hold `=` and be empty. */

@@ -13,9 +13,11 @@ import { BrevetError, asBrevetError } from "../errors.ts";
 import type { SvidRecord__Output } from "../generated/brevet/v1/SvidRecord.ts";
 import type { X509SVID__Output } from "../generated/X509SVID.ts";
 import type { X509SVIDResponse__Output } from "../generated/X509SVIDResponse.ts";
-import { answering, collect, duration, group, more, pageToken, readInput, usageError, wholeNumber } from "./options.ts";
+import { answering, collect, duration, group, readInput, usageError, wholeNumber } from "./options.ts";
 import type { Common } from "./options.ts";
-import { print, safe, table, when, writeLine } from "./output.ts";
+import { print, safe, table, when } from "./output.ts";
+import { more, pageToken, upToLimit } from "./pages.ts";
+import type { Paged } from "./pages.ts";
 import { writePrivate } from "./private-file.ts";
 import { asAdmin, asProcess } from "./reach.ts";
 import { about, taskRef } from "./target.ts";
@@ -157,7 +159,7 @@ function addJwt(svid: Command): void {
     });
 }
 
-type ListFlags = Common & { task?: string; live?: true; limit: number; pageToken?: string };
+type ListFlags = Common & Paged & { task?: string; live?: true };
 
 function addList(svid: Command): void {
   answering(svid, "list", { summary: "List the SVIDs that were issued, newest first", example: "brevet svid list --task 0190c2a4 --live" })
@@ -167,18 +169,11 @@ function addList(svid: Command): void {
     .addOption(pageToken())
     .action(async (flags: ListFlags) => {
       const task = flags.task === undefined ? "" : taskRef(flags.task);
-      const found: { svids: SvidRecord__Output[]; nextPageToken: string } = { svids: [], nextPageToken: flags.pageToken ?? "" };
-      await asAdmin(flags, async (broker) => {
-        do {
-          const page = await about("task", flags.task ?? "", broker.log.listSvids({
-            task, live: flags.live ?? false, pageSize: Math.min(flags.limit - found.svids.length, 1_000), pageToken: found.nextPageToken,
-          }));
-          found.svids.push(...page.svids);
-          found.nextPageToken = page.nextPageToken;
-        } while (found.nextPageToken !== "" && found.svids.length < flags.limit);
-      });
-      await print(flags.output, found, () => svidTable(found.svids));
-      if (flags.output === "table" && found.nextPageToken !== "") writeLine(more(found.nextPageToken));
+      const { rows: svids, nextPageToken } = await asAdmin(flags, (broker) => upToLimit<SvidRecord__Output>(flags, async (page) => {
+        const found = await about("task", flags.task ?? "", broker.log.listSvids({ task, live: flags.live ?? false, ...page }));
+        return [found.svids, found.nextPageToken];
+      }));
+      await print(flags.output, { svids, nextPageToken }, () => svidTable(svids) + more(nextPageToken));
     });
 }
 

@@ -12,9 +12,11 @@ import { BrevetError } from "../errors.ts";
 import type { Propagation__Output } from "../generated/brevet/v1/Propagation.ts";
 import type { Task__Output } from "../generated/brevet/v1/Task.ts";
 import { binds, scopes, taskStates } from "../identity/task.ts";
-import { answering, duration, group, more, pageToken, pair, pairsOf, pid, readInput, usageError, wholeNumber, collect } from "./options.ts";
+import { answering, duration, group, pair, pairsOf, pid, readInput, usageError, wholeNumber, collect } from "./options.ts";
 import type { Common } from "./options.ts";
 import { fields, pairs, painter, print, printNext, safe, short, table, when } from "./output.ts";
+import { more, pageToken, upToLimit } from "./pages.ts";
+import type { Paged } from "./pages.ts";
 import { propagationNow, propagationText } from "./propagation.ts";
 import { fillPrivate, openPrivate } from "./private-file.ts";
 import { asOpener, asProcess } from "./reach.ts";
@@ -141,7 +143,7 @@ function addClaim(task: Command): void {
     });
 }
 
-type ListFlags = Common & { agent?: string; state?: string; ref?: Record<string, string>; limit: number; pageToken?: string };
+type ListFlags = Common & { agent?: string; state?: string; ref?: Record<string, string> } & Paged;
 
 function addLooking(task: Command): void {
   answering(task, "list", { summary: "List tasks, newest first", example: "brevet task list --state active --ref issue=42" })
@@ -152,7 +154,7 @@ function addLooking(task: Command): void {
     .addOption(pageToken())
     .action(async (options: ListFlags) => {
       const found = await asOpener(options, (broker) => listTasks(broker, options));
-      await print(options.output, found, () => taskTable(found.tasks) + (found.nextPageToken ? `\n${more(found.nextPageToken)}` : ""));
+      await print(options.output, found, () => taskTable(found.tasks) + more(found.nextPageToken));
     });
 
   answering(task, "show", { summary: "Show all that is known of a task", example: "brevet task show pid:4711" })
@@ -188,19 +190,12 @@ async function propagationIfAllowed(broker: Connection, task: string): Promise<P
   }
 }
 
-type Page = { tasks: Task__Output[]; nextPageToken: string };
-
-async function listTasks(broker: Connection, flags: ListFlags): Promise<Page> {
-  const found: Page = { tasks: [], nextPageToken: flags.pageToken ?? "" };
-  do {
-    const page = await broker.tasks.list({
-      agent: flags.agent ?? "", state: flags.state ?? "", refs: { ...flags.ref },
-      pageSize: Math.min(flags.limit - found.tasks.length, 1_000), pageToken: found.nextPageToken,
-    });
-    found.tasks.push(...page.tasks);
-    found.nextPageToken = page.nextPageToken;
-  } while (found.nextPageToken !== "" && found.tasks.length < flags.limit);
-  return found;
+async function listTasks(broker: Connection, flags: ListFlags): Promise<{ tasks: Task__Output[]; nextPageToken: string }> {
+  const { rows, nextPageToken } = await upToLimit<Task__Output>(flags, async (page) => {
+    const found = await broker.tasks.list({ agent: flags.agent ?? "", state: flags.state ?? "", refs: { ...flags.ref }, ...page });
+    return [found.tasks, found.nextPageToken];
+  });
+  return { tasks: rows, nextPageToken };
 }
 
 /** An agent may have tens of thousands of tasks. */

@@ -38,6 +38,7 @@ export async function listEntries(store: Store, filter: { afterId: number; task:
 }
 
 export type AttestationRow = {
+  readonly id: number;
   readonly attempt: string;
   readonly at: Date;
   readonly outcome: "granted" | "denied";
@@ -51,10 +52,11 @@ export type AttestationRow = {
   readonly via: SidecarRef | null;
 };
 
-const columns = "attempt, at, outcome, reason, pid, uid, gid, facts, task, repeats, via";
+const columns = "id, attempt, at, outcome, reason, pid, uid, gid, facts, task, repeats, via";
 
 function toAttestation(row: Row): AttestationRow {
   return {
+    id: row["id"] as number,
     attempt: row["attempt"] as string,
     at: row["at"] as Date,
     outcome: row["outcome"] as AttestationRow["outcome"],
@@ -71,12 +73,13 @@ function toAttestation(row: Row): AttestationRow {
 
 const listAttestationsStatement: Statement = {
   name: "list_attestations",
-  text: `select ${columns} from attestations where (not $1 or outcome = 'denied') and ($2::timestamptz is null or at >= $2) order by id desc limit $3`,
+  text: `select ${columns} from attestations
+    where (not $1 or outcome = 'denied') and ($2::timestamptz is null or at >= $2) and ($3::bigint is null or id < $3) order by id desc limit $4`,
 };
 
 /** Newest first. */
-export async function listAttestations(store: Store, filter: { denied: boolean; since: Date | null; limit: number }): Promise<AttestationRow[]> {
-  return (await store.query(listAttestationsStatement, [filter.denied, filter.since, filter.limit])).map(toAttestation);
+export async function listAttestations(store: Store, filter: { denied: boolean; since: Date | null; before: number | null; limit: number }): Promise<AttestationRow[]> {
+  return (await store.query(listAttestationsStatement, [filter.denied, filter.since, filter.before, filter.limit])).map(toAttestation);
 }
 
 const findStatement: Statement = { name: "find_attestation", text: `select ${columns} from attestations where attempt = $1 order by id desc limit 1` };

@@ -6,10 +6,12 @@ export interface ListAttestationsRequest {
   'denied'?: (boolean);
   'since'?: (_google_protobuf_Timestamp | null);
   'pageSize'?: (number);
+  'pageToken'?: (string);
 }
 
 export interface ListAttestationsRequest__Output {
   'denied': (boolean);
   'since': (_google_protobuf_Timestamp__Output | null);
   'pageSize': (number);
+  'pageToken': (string);
 }

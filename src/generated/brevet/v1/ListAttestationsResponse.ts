@@ -4,8 +4,10 @@ import type { Attestation as _brevet_v1_Attestation, Attestation__Output as _bre
 
 export interface ListAttestationsResponse {
   'attestations'?: (_brevet_v1_Attestation)[];
+  'nextPageToken'?: (string);
 }
 
 export interface ListAttestationsResponse__Output {
   'attestations': (_brevet_v1_Attestation__Output)[];
+  'nextPageToken': (string);
 }

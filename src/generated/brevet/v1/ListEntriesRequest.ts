@@ -8,6 +8,7 @@ export interface ListEntriesRequest {
   'since'?: (_google_protobuf_Timestamp | null);
   'afterId'?: (number | string | Long);
   'pageSize'?: (number);
+  'pageToken'?: (string);
 }
 
 export interface ListEntriesRequest__Output {
@@ -15,4 +16,5 @@ export interface ListEntriesRequest__Output {
   'since': (_google_protobuf_Timestamp__Output | null);
   'afterId': (number);
   'pageSize': (number);
+  'pageToken': (string);
 }

@@ -4,8 +4,10 @@ import type { LogEntry as _brevet_v1_LogEntry, LogEntry__Output as _brevet_v1_Lo
 
 export interface ListEntriesResponse {
   'entries'?: (_brevet_v1_LogEntry)[];
+  'nextPageToken'?: (string);
 }
 
 export interface ListEntriesResponse__Output {
   'entries': (_brevet_v1_LogEntry__Output)[];
+  'nextPageToken': (string);
 }
