@@ -476,7 +476,9 @@ describe("an operator", () => {
     const { svids } = await json<{ svids: { kind: string; serial: string; jti: string; task: string }[] }>("svid", "list", "--task", task.id);
     const serial = svids.find((svid) => svid.kind === "x509")?.serial ?? "";
     const jti = svids.find((svid) => svid.kind === "jwt")?.jti ?? "";
-    for (const ref of [task.id.slice(0, 18), task.spiffeId, serial, jti]) expect((await show(ref)).id, ref).toBe(task.id);
+    const decimal = BigInt(`0x${serial}`).toString();
+    const asPrinted = [decimal, `0x${serial}`, `0X${serial.toUpperCase()}`, serial.toUpperCase().replace(/..(?=.)/g, "$&:")];
+    for (const ref of [task.id.slice(0, 18), task.spiffeId, serial, jti, ...asPrinted]) expect((await show(ref)).id, ref).toBe(task.id);
     for (const ref of [jti, at("paste.pem"), at("paste.jwt")]) expect((await json("task", "show", ref)).id, ref).toBe(task.id);
     expect((await json<{ svids: unknown[] }>("svid", "list", "--task", serial, "--live")).svids).toEqual([]);
     const other = task.spiffeId.replace("brevet.local", "elsewhere.example");

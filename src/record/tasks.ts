@@ -323,12 +323,13 @@ const findStatement: Statement = {
     union select task::text from svids where serial = any($1::text[]) and task is not null limit 5`,
 };
 
-/** Task IDs that a prefix of one, a certificate's serial (hex, in any letters) or a `jti` may mean. */
+/** Task IDs that a prefix of one, a certificate's serial (hex in any letters, or decimal) or a `jti` may mean. */
 export async function findTaskIds(store: Store, text: string): Promise<string[]> {
-  const hex = text.replaceAll(/[:-]/g, "").toLowerCase();
+  const hex = text.replace(/^0x/i, "").replaceAll(/[:-]/g, "").toLowerCase();
   const isPrefix = /^[0-9a-f]{1,32}$/.test(hex);
   const bound = (filler: string): string | null => (isPrefix ? hex.padEnd(32, filler) : null);
-  return (await store.query(findStatement, [[text, hex], bound("0"), bound("f")])).map((row) => row["id"] as string);
+  const serial = /^[0-9]{33,49}$/.test(text) ? BigInt(text).toString(16) : hex; // 126 bits at least: never as short as hex
+  return (await store.query(findStatement, [[text, hex, serial], bound("0"), bound("f")])).map((row) => row["id"] as string);
 }
 
 export type ClaimOutcome =
