@@ -434,15 +434,19 @@ describe("a command", () => {
 
   test("keeps its arguments and its exit code; one that cannot be executed ends by itself", async () => {
     expect(await ran(["sh", "-c", 'test "$0-$1-$2" = "a b-*-" && exit 7', "a b", "*", ""], process.env)).toBe(7);
-    writeFileSync(out("lost"), "#!/nonexistent/interpreter\n", { mode: 0o755 });
-    const { child, isStopped } = startStopped([out("lost")], out("lost"), process.env);
+    writeFileSync(out("odd"), "#!/usr\n", { mode: 0o755 });
+    const { child, isStopped } = startStopped([out("odd")], out("odd"), process.env);
     expect(isStopped).toBe(false);
-    expect(await once(child, "exit")).toEqual([127, null]);
+    expect(await once(child, "exit")).toEqual([126, null]);
   });
 
   test("is found as a shell finds it", () => {
     const path = { PATH: `${folder}:/nonexistent:/usr/bin:/bin` };
     writeFileSync(out("dull"), "text", { mode: 0o644 });
+    writeFileSync(out("script"), "#! /bin/sh -e\n", { mode: 0o755 });
+    writeFileSync(out("lost"), "#!/nonexistent/interpreter\n", { mode: 0o755 });
+    expect(findProgram("script", path)).toEqual({ file: out("script") });
+    expect(findProgram("lost", path)).toMatchObject({ exitCode: 127, error: { message: "command: lost: its interpreter /nonexistent/interpreter: ENOENT" } });
     expect(findProgram("sh", path)).toMatchObject({ file: expect.stringMatching(/\/bin\/sh$/) as string });
     for (const [name, exitCode] of [["dull", 126], ["no-such-program", 127], ["", 127], [folder, 126], [`${out("dull")}/x`, 127]] as const) {
       expect(findProgram(name, path), name).toMatchObject({ exitCode });

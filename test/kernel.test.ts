@@ -1,5 +1,5 @@
 // Does the kernel layer say what is so, of real processes, sockets and files?
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { connect, createServer } from "node:net";
@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, onTestFinished, test, vi } from "vitest";
 import {
-  closeFd, ExitWatch, flockExclusive, nodeSocketFd, peerCredentials, peerPidfd, pidfdExited, pidfdOpen, pidfdSignal, setChildSubreaper,
+  closeFd, ExitWatch, flockExclusive, followChild, nodeSocketFd, peerCredentials, peerPidfd, pidfdExited, pidfdOpen, pidfdSignal, setChildSubreaper, stopAtExec,
 } from "../src/kernel.ts";
 import { patienceMs } from "./support/patience.ts";
 import { kill, start } from "./support/spawn.ts";
@@ -90,6 +90,15 @@ test("orphans come to a subreaper", async () => {
   await vi.waitFor(() => expect(readFileSync(`/proc/${orphan}/status`, "utf8")).toContain(`PPid:\t${process.pid}\n`), deadline);
   pidfdSignal(pidfd, "SIGKILL");
   await vi.waitFor(() => expect(pidfdExited(pidfd)).toBe(true), deadline);
+});
+
+test.each(["SIGTERM", "SIGKILL", "SIGUSR1"] as const)("a child that is followed still gets %s, and its exit is Node's to hear of", async (signal) => {
+  const child = spawn("sleep", ["60"], { stdio: "ignore" }); // all in the turn in which it came to be
+  const pid = child.pid ?? 0;
+  expect(followChild(pid)).toBe(true);
+  process.kill(pid, signal);
+  expect(stopAtExec(pid)).toBe(false);
+  expect(await once(child, "exit")).toEqual([null, signal]);
 });
 
 test("ExitWatch says each exit once, whatever the way out", async () => {

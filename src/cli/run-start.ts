@@ -7,7 +7,7 @@
 // What it waits for is run.ts's business; following it, kernel.ts's.
 import { spawn } from "node:child_process";
 import type { ChildProcess, StdioOptions } from "node:child_process";
-import { accessSync, constants, existsSync, realpathSync, statSync, writeSync } from "node:fs";
+import { accessSync, closeSync, constants, existsSync, openSync, readSync, realpathSync, statSync, writeSync } from "node:fs";
 import type { Socket } from "node:net";
 import { join } from "node:path";
 import { BrevetError } from "../errors.ts";
@@ -27,7 +27,7 @@ export function findProgram(name: string, env: Environment = process.env): Start
     const file = join(place, name);
     try {
       accessSync(file, constants.X_OK);
-      if (statSync(file).isFile()) return { file };
+      if (statSync(file).isFile()) return startable(name, file);
       refused = "EACCES";
     } catch (error) {
       const { code = "" } = error as NodeJS.ErrnoException;
@@ -35,6 +35,27 @@ export function findProgram(name: string, env: Environment = process.env): Start
     }
   }
   return { exitCode: refused === "ENOENT" ? 127 : 126, error: cannotStart(name, refused) };
+}
+
+/** A script is started by its interpreter: one that is not there is the script's fault, as execve(2) has it. */
+function startable(name: string, file: string): Startable {
+  const interpreter = /^#![ \t]*([^\s\0]+)/.exec(beginningOf(file))?.[1];
+  if (interpreter === undefined || existsSync(interpreter)) return { file };
+  return { exitCode: 127, error: cannotStart(name, `its interpreter ${interpreter}: ENOENT`) };
+}
+
+function beginningOf(file: string): string {
+  try {
+    const fd = openSync(file, "r");
+    try {
+      const bytes = Buffer.alloc(256);
+      return bytes.toString("latin1", 0, readSync(fd, bytes));
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    return ""; // it may be executed and yet not read
+  }
 }
 
 export function cannotStart(name: string, code: string): BrevetError {

@@ -35,7 +35,8 @@ export function addRun(program: Command): void {
     summary: "Run a command under a task: it ends with the task, and the task with it",
     more: "The command gets SPIFFE_ENDPOINT_SOCKET (its task's own socket) and BREVET_TASK_ID. Ends with 0: the task is closed, else aborted. "
       + "The task ends: SIGTERM to all its processes, the grace period, SIGKILL. Exits with the command's code. "
-      + "Scope is the tree, unless --scope or whoever opened the task says otherwise.",
+      + "Scope is the tree, unless --scope or whoever opened the task says otherwise. The command does nothing before its task is bound to it; only "
+      + "where it may not be traced (setuid programs; kernels and containers that forbid ptrace) it may take its first steps.",
     here: true,
     example: "brevet run --agent researcher --context user=alice -- ./agent --verbose",
   })
@@ -78,13 +79,19 @@ async function run(options: Run): Promise<number> {
   using signals = new Signals();
   const task = await findOrOpen(options);
   const endpoint = task.endpoint || (await endpointOf(task.id));
-  const { child, isStopped } = startStopped(options.argv, program.file, { ...process.env, SPIFFE_ENDPOINT_SOCKET: endpoint, BREVET_TASK_ID: task.id });
-  const ended = exitOf(child);
-  if (!isStopped) {
-    const exit = await ended;
-    await end(options, task.id, { ...exit, failure: exit.failure ?? "cannot be started" });
-    return exit.signal === null ? said(cannotStart(name, exit.failure ?? "cannot be executed"), exit.failure === "ENOENT" ? 127 : (exit.code ?? 126)) : codeOf(exit);
+  const notStarted = async ({ code, signal, failure }: Exit): Promise<number> => {
+    await end(options, task.id, { code, signal, failure: failure ?? "cannot be started" });
+    return signal === null ? said(cannotStart(name, failure ?? "cannot be executed"), failure === "ENOENT" ? 127 : (code ?? 126)) : codeOf({ code, signal });
+  };
+  let started: ReturnType<typeof startStopped>;
+  try {
+    started = startStopped(options.argv, program.file, { ...process.env, SPIFFE_ENDPOINT_SOCKET: endpoint, BREVET_TASK_ID: task.id });
+  } catch (error) {
+    return await notStarted({ code: null, signal: null, failure: (error as NodeJS.ErrnoException).code ?? "cannot be started" });
   }
+  const { child, isStopped } = started;
+  const ended = exitOf(child);
+  if (!isStopped) return await notStarted(await ended);
   signals.goTo(child);
   const refusal = await bind(options, task, endpoint, child.pid ?? 0).catch((error: unknown) => asBrevetError(error));
   if (refusal === undefined) return await together(options, { task, child, ended, taskEnd, collect: () => collectOrphans(child.pid ?? 0, collectChild) });
