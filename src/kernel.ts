@@ -1,6 +1,6 @@
 // What does only the Linux kernel know? Who is at the other end of a socket, whether a
 // process still lives, who holds a file.
-// Always true: this file alone calls into libc; each call is synchronous and never blocks;
+// Always true: this file alone calls into libc; each call is synchronous, and none waits but for a child's exec;
 // every file descriptor it hands out is close-on-exec and belongs to the caller.
 // unix(7) SO_PEERCRED, SO_PEERPIDFD (Linux 6.5); pidfd_open(2) (Linux 5.3); flock(2); prctl(2); waitid(2); ptrace(2).
 // What is read from /proc is src/attest/proc.ts's business.

@@ -229,7 +229,7 @@ export class Bindings {
   find(caller: Caller, task: string | null = null): Found | undefined {
     const own = this.#byPid.get(caller.pid);
     if (own?.startTime === caller.startTime) {
-      return { instance: own, by: "itself", bound: own.bound, isSame: () => caller.isSame() && !pidfdExited(own.pidfd) };
+      return { instance: own, by: "itself", bound: own.bound, isSame: () => caller.isSame() };
     }
     return this.#claimedBy(caller, task) ?? this.#treeOf(caller) ?? this.#unitOf(caller);
   }
