@@ -184,7 +184,7 @@ async function startBroker(config: Config, log: Log, asked: AbortSignal): Promis
     const endpoints = new Endpoints((task) => workload.listen(endpointOf(task), 0o666, task));
     const claims = new Claims({ store, bindings, catalog, waitForTaskSeconds: config.waitForTask, openEndpoint: (task) => endpoints.open(task) });
     changes.connect({ store, bindings, issuer, feed, crls, propagation, endpoints, metrics });
-    const housekeeping = new Housekeeping({ store, bindings, claims, revoker, trust, issuer, crls, feed, endpoints, reloadCatalog, health, log, machine: machineOf(config.dataDir), retentionSeconds: config.retention });
+    const housekeeping = new Housekeeping({ store, bindings, claims, revoker, trust, issuer, crls, feed, endpoints, reloadCatalog, health, log, machine: machineOf(config.dataDir) });
     undo.push(() => housekeeping.close());
 
     const api: Api = createApi({

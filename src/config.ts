@@ -142,7 +142,7 @@ const schema = section({
     jwtTtl: duration(10, 365 * day).prefault("24h").describe("Life of a key that signs JWT-SVIDs; likewise."),
   }).prefault({}),
   retention: duration(day, 3_650 * day).prefault("90d").describe(
-    "How long ended tasks, their SVIDs and log entries are kept. What a CRL or the feed still needs stays longer."),
+    "How long ended tasks, their SVIDs and log entries are kept, and never less than 2 days. What a CRL or the feed still needs stays longer. Brokers on one database: the one that started last says."),
   log: section({
     level: z.enum(["debug", "info", "warn", "error"]).default("info").describe("What is logged: this and worse."),
   }).prefault({}),

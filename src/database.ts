@@ -30,7 +30,7 @@ async function openConfigured(config: Config, url: string, log: Log): Promise<Da
   const password = passwordFile === undefined ? undefined : readText("passwordFile", passwordFile).replace(/\r?\n$/, "");
   const ca = caFile === undefined ? undefined : readText("caFile", caFile);
   const owner = reach(url, password, ca);
-  const { serverVersion } = await migrate(owner, sql);
+  const { serverVersion } = await migrate(owner, sql, { retentionSeconds: config.retention });
   const store = new Store({ app: { ...owner, options: `${owner.options ?? ""} -c role=${appRole}` }, log });
   return { store, serverVersion, stop: () => store.close() };
 }
@@ -54,7 +54,7 @@ async function openEmbedded(config: Config, log: Log): Promise<Database> {
   let stopping = false;
   try {
     const asOwner = server.connection(server.superuser, "postgres");
-    const { serverVersion } = await migrate(asOwner, sql, { appLogsIn: true });
+    const { serverVersion } = await migrate(asOwner, sql, { appLogsIn: true, retentionSeconds: config.retention });
     const store = new Store({ app: server.connection(appRole, "postgres"), log });
     const superviseAgain = (): void => {
       server.onExit(() => void restart());

@@ -35,7 +35,6 @@ export type HousekeepingOptions = {
   readonly reloadCatalog: () => Promise<void>;
   readonly health: BrokerParts;
   readonly log: Log;
-  readonly retentionSeconds: number;
   /** Whose earlier boots are over. */
   readonly machine: string;
 };
@@ -45,6 +44,9 @@ const supervisorMs = 50;
 const mostExpiryMs = 15_000;
 const rotationMs = 60_000;
 const purgeMs = 3_600_000;
+const firstPurgeMs = 5_000;
+/** Between two pieces, for those that the database is there for. */
+const purgePauseMs = 100;
 const databaseCheckMs = 3_000;
 
 export class Housekeeping {
@@ -59,17 +61,16 @@ export class Housekeeping {
   }
 
   start(): void {
-    const { store, trust, crls, log, retentionSeconds } = this.#o;
+    const { store, trust, crls } = this.#o;
     const askDatabase = async (): Promise<void> => void (await readClock(store));
     store.listen((payload) => this.#noticed(payload), () => this.#mayHaveMissed(), () => this.#run(askDatabase, "database"));
     crls.changed();
     trust.onChange(() => crls.changed());
     this.#every(rotationMs, "rotation", () => trust.refresh());
     this.#every(rotationMs, "signatures", async () => this.#countSignatures());
-    this.#every(purgeMs, "retention", async () => {
-      const before = new Date((await readClock(store)).getTime() - retentionSeconds * 1000);
-      for (const { what, removed } of await purge(store, before)) if (removed > 0) log("retention", { what, removed });
-    });
+    this.#every(purgeMs, "retention", () => this.#purge());
+    // a broker that never runs for an hour keeps its record within bounds, too; its start comes first
+    this.#once(firstPurgeMs, "retention", () => this.#purge());
     // while nobody listens to the feed, this is all that an idle broker asks
     this.#every(databaseCheckMs, "database", askDatabase);
     this.#expire();
@@ -147,6 +148,21 @@ export class Housekeeping {
     }
   }
 
+  /** Piece by piece, until nothing is past the retention. */
+  async #purge(): Promise<void> {
+    const total = new Map<string, number>();
+    try {
+      for (;;) {
+        const pieces = await purge(this.#o.store);
+        if (pieces.length === 0) return;
+        for (const { what, removed } of pieces) total.set(what, (total.get(what) ?? 0) + removed);
+        await sleep(purgePauseMs, undefined, { signal: this.#closing.signal });
+      }
+    } finally {
+      for (const [what, removed] of total) this.#o.log("retention", { what, removed });
+    }
+  }
+
   #expireWithin(ms: number): void {
     const at = performance.now() + Math.max(0, Math.min(ms, mostExpiryMs));
     if (at >= this.#expiryAt || this.#closing.signal.aborted) return;
@@ -173,6 +189,12 @@ export class Housekeeping {
     const timer = setInterval(() => this.#run(job, name), ms);
     timer.unref();
     this.#closing.signal.addEventListener("abort", () => clearInterval(timer), { once: true });
+  }
+
+  #once(ms: number, name: string, job: () => Promise<void>): void {
+    const timer = setTimeout(() => this.#run(job, name), ms);
+    timer.unref();
+    this.#closing.signal.addEventListener("abort", () => clearTimeout(timer), { once: true });
   }
 
   /** A job that fails is logged, shown as not ready if it was the database, and done again by its timer. */

@@ -192,6 +192,14 @@ test("without its key-encryption key, or with another, it refuses to start, and 
   await world.check();
 });
 
+test("the record is brought within its retention soon after a start, not only after an hour, and by as much as there is", async () => {
+  await world.sql(`insert into entries (at, kind, actor, body, digest)
+    select now() - interval '91 days', 'old', 'x', '{}', '' from generate_series(1, 25000)`); // more than two pieces
+  await world.restart();
+  await world.until("the old is gone", async () => (await world.sql("select from entries where kind = 'old' limit 1")).length === 0);
+  expect(await world.sql("select retention = interval '90 days' as is from settings")).toEqual([{ is: true }]);
+});
+
 test("a start ends what an earlier boot of its machine held, and leaves another machine's tasks to it", async () => {
   const agent = await world.agent();
   const [earlier, elsewhere] = [await world.open({}), await world.open({})];

@@ -114,7 +114,8 @@ export async function addAttestation(store: Store, a: NewAttestation): Promise<v
 
 const purgeStatement: Statement = { name: "purge", text: "select what, removed from purge($1)" };
 
-/** Removes what is older than `before`, and nothing that a list or the feed still needs. */
-export async function purge(store: Store, before: Date): Promise<{ what: string; removed: number }[]> {
-  return (await store.query(purgeStatement, [before])).map((row) => ({ what: row["what"] as string, removed: row["removed"] as number }));
+/** Removes some of what is past the retention that the database's owner set: `most` rows at most; nothing: there is no more. */
+export async function purge(store: Store, most = 10_000): Promise<{ what: string; removed: number }[]> {
+  const rows = await store.query(purgeStatement, [most]);
+  return rows.map((row) => ({ what: row["what"] as string, removed: row["removed"] as number })).filter(({ removed }) => removed > 0);
 }

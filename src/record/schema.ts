@@ -11,14 +11,17 @@ import pg from "pg";
 import { BrevetError } from "../errors.ts";
 import type { ConnectionSettings } from "./store.ts";
 
+type MigrateOptions = { readonly appLogsIn?: boolean; readonly retentionSeconds?: number };
+
 /**
  * Brings tables and functions up to date as their owner, and checks that the server keeps what it confirms.
  * Two brokers that start at once wait for each other. Dies here: each migration is one transaction, and so are
  * the functions together: the next start goes on. `directory` holds migrations/ and functions/.
  * `appLogsIn`: the least-rights role gets a login of its own, for a server that trusts us as any role.
+ * `retentionSeconds`: how old the record gets from now on; the role that has it removed can't say.
  * @throws BrevetError START_REFUSED with what to change
  */
-export async function migrate(owner: ConnectionSettings, directory: string, options: { readonly appLogsIn?: boolean } = {}): Promise<{ serverVersion: string }> {
+export async function migrate(owner: ConnectionSettings, directory: string, options: MigrateOptions = {}): Promise<{ serverVersion: string }> {
   const client = new pg.Client({ ...owner, connectionTimeoutMillis: 5000, application_name: "brevet migrations" });
   client.on("error", () => undefined); // what is under way fails with it
   try {
@@ -43,6 +46,7 @@ export async function migrate(owner: ConnectionSettings, directory: string, opti
       log: () => undefined,
     });
     await writeFunctions(client, join(directory, "functions"));
+    if (options.retentionSeconds !== undefined) await client.query("update brevet.settings set retention = make_interval(secs => $1)", [options.retentionSeconds]);
     return { serverVersion };
   } catch (error) {
     if (error instanceof BrevetError) throw error;
