@@ -21,6 +21,7 @@ import { liveRevocations, readFeedHead, revocationsSince, revokeServices, revoke
 import { deadCertificates, recordServiceSvids, recordTaskSvids } from "../src/record/svids.ts";
 import { boundTasks, getTask, newTicket, openTask } from "../src/record/tasks.ts";
 import type { NewTask } from "../src/record/tasks.ts";
+import type { Store } from "../src/record/store.ts";
 import { nextCrl } from "../src/record/trust.ts";
 import type { NextCrl } from "../src/record/trust.ts";
 import { kek, newAuthorities, trustDomain } from "./support/authorities.ts";
@@ -41,6 +42,15 @@ afterAll(() => ledger.close());
 
 const svidsOf = async (line: Line, task: string): Promise<number> =>
   Number((await line.one<{ n: string }>("select count(*) as n from svids where task = $1", [task])).n);
+
+/** How many rows of these tables have been read until now. */
+async function rowsRead(store: Store, tables: readonly string[]): Promise<number> {
+  // each session counts for itself until then: the owner's insertions would be told in the midst of it
+  await store.query({ name: "flush", text: "select pg_stat_force_next_flush()" });
+  await ledger.owner.rows("select pg_stat_force_next_flush()");
+  return Number((await ledger.owner.one<{ n: string }>(`select coalesce(sum(idx_tup_read), 0) + (select coalesce(sum(seq_tup_read), 0)
+    from pg_stat_user_tables where relname = any ($1)) as n from pg_stat_user_indexes where relname = any ($1)`, [tables])).n);
+}
 
 describe("issue against close", () => {
   test("the closer waits for an issue under way, and then sees its row", async () => {
@@ -609,6 +619,95 @@ describe("append-only", () => {
     await a.rows("commit");
   });
 
+  const days = (n: number): string => `now() - interval '${n} days'`;
+  /** An instance and tasks of it, of long ago: `ended` null lives. */
+  const ofOld = async (created: string, ended: readonly (string | null)[]): Promise<{ instance: string; tasks: string[] }> => {
+    const { id } = await ledger.owner.one<{ id: string }>(`insert into instances (id, boot_id, pid, start_time, exe_dev, exe_ino, uid, gid, facts, created_at)
+      values (gen_random_uuid(), 'boot', 1, gen_random_uuid(), 'd', 'i', 1, 1, '{}', ${created}) returning id`);
+    const tasks: string[] = [];
+    for (const at of ended) {
+      const task = await ledger.owner.one<{ id: string }>(`insert into tasks (id, agent, owner, state, context, context_digest, purpose,
+          on_behalf_of, refs, bind, scope, x509_ttl, jwt_ttl, on_exit, opened_at, opened_by, expires_at, instance, ended_at)
+        values (gen_random_uuid(), 'researcher', 'o', $1, '{}', '', '', '', '{}', 'claim', 'process', 60, 60, 'abort', ${created}, 'x', now() + interval '1 day', $2, ${at}) returning id`,
+        [at === null ? "active" : "closed", id]);
+      tasks.push(task.id);
+    }
+    return { instance: id, tasks };
+  };
+  const purgeAll = async (): Promise<void> => {
+    while ((await purge(ledger.store, 3)).length > 0);
+  };
+  const there = async (...ids: readonly string[]): Promise<boolean[]> => {
+    const rows = await ledger.owner.rows<{ id: string }>("select id from tasks where id = any ($1) union all select id from instances where id = any ($1)", [ids]);
+    return ids.map((id) => rows.some((row) => row.id === id));
+  };
+
+  test("an ended task goes when nothing of it is left, and its instance when no task is", async () => {
+    await retain(30 * 86_400);
+    const gone = await ofOld(days(40), [days(39)]);
+    const young = await ofOld(days(40), [days(29)]);
+    const live = await ofOld(days(40), [null]);
+    const worker = await ofOld(days(40), [days(39), null]);
+    const [idle, fresh] = [await ofOld(days(40), []), await ofOld(days(1), [])];
+    const withSvid = await ofOld(days(40), [days(39)]);
+    const inFeed = await ofOld(days(40), [days(39)]);
+    for (const [task, expires] of [[gone, days(38)], [withSvid, "now() + interval '1 minute'"]] as const) {
+      await ledger.owner.rows(`insert into svids (kind, serial, task, epoch, authority, issued_at, expires_at) values ('jwt', gen_random_uuid(), $1, 1, 'j', ${days(39)}, ${expires})`, [task.tasks[0]]);
+    }
+    for (const [task, until] of [[gone, days(38)], [inFeed, "now() + interval '1 minute'"]] as const) {
+      await ledger.owner.rows(`with head as (update feed_head set sequence = sequence + 1 returning sequence)
+        insert into revocations (sequence, subject, epoch, until, at) select sequence, $1, 2, ${until}, ${days(39)} from head`, [task.tasks[0]]);
+    }
+    await purgeAll();
+    const ids = [gone, young, live, worker, idle, fresh, withSvid, inFeed].flatMap(({ instance, tasks }) => [instance, ...tasks]);
+    expect(await there(...ids)).toEqual([false, false, true, true, true, true, true, false, true, false, true, true, true, true, true]);
+  });
+
+  test("a claim of a process whose instance is just being removed has a new one; one that is being claimed for is not removed", async () => {
+    await retain(30 * 86_400);
+    const { instance } = await ofOld(days(40), []);
+    const { start } = await ledger.owner.one<{ start: string }>("select start_time as start from instances where id = $1", [instance]);
+    const claim = (line: Line, task: string): Promise<{ verdict: string; instance_id: string }> =>
+      line.one("select verdict, instance_id from claim_task($1, null, $2, 'boot', 1, $3, 'd', 'i', 1, 1, '{}', 9, $4, 'x')", [task, randomUUID(), start, randomUUID()]);
+    await a.rows("begin");
+    await a.rows("select * from purge(100000)");
+    const [first, second] = [await ledger.open(), await ledger.open()];
+    const claiming = claim(b, first);
+    await ledger.blocked(pidB, pidA);
+    await a.rows("commit");
+    const claimed = await claiming;
+    expect(claimed.verdict).toBe("claimed");
+    expect(await there(instance, claimed.instance_id)).toEqual([false, true]);
+
+    await b.end(first);
+    await ledger.owner.rows(`update tasks set ended_at = ${days(39)} where id = $1`, [first]);
+    await ledger.owner.rows(`update instances set created_at = ${days(40)} where id = $1`, [claimed.instance_id]);
+    await a.rows("begin");
+    expect(await claim(a, second)).toEqual(claimed);
+    await b.rows("select * from purge(100000)");
+    await a.rows("commit");
+    expect(await there(claimed.instance_id, second)).toEqual([true, true]);
+  });
+
+  test("what is young is not read to find the old", async () => {
+    await retain(30 * 86_400);
+    await purgeAll();
+    const own = ledger.anotherStore(1);
+    const tables = ["svids", "attestations", "revocations", "entries", "tasks", "instances"];
+    await ledger.owner.rows(`insert into svids (kind, serial, service, epoch, authority, issued_at, expires_at)
+      select 'jwt', gen_random_uuid(), 's', 1, 'j', ${days(1)}, ${days(1)} from generate_series(1, 3000)`);
+    await ledger.owner.rows(`insert into attestations (attempt, at, outcome, pid, uid, gid, facts) select gen_random_uuid(), ${days(1)}, 'denied', 1, 1, 1, '{}' from generate_series(1, 3000)`);
+    await ledger.owner.rows(`insert into entries (at, kind, actor, body, digest) select ${days(1)}, 'x', 'x', '{}', '' from generate_series(1, 3000)`);
+    await ledger.owner.rows(`with i as (insert into instances (id, boot_id, pid, start_time, exe_dev, exe_ino, uid, gid, facts)
+        select gen_random_uuid(), 'boot', n, 'young', 'd', 'i', 0, 0, '{}' from generate_series(1, 3000) n returning id)
+      insert into tasks (id, agent, owner, state, context, context_digest, purpose, on_behalf_of, refs, bind, scope, x509_ttl, jwt_ttl, on_exit, opened_at, opened_by, expires_at, instance, ended_at)
+      select gen_random_uuid(), 'researcher', 'o', 'closed', '{}', '', '', '', '{}', 'claim', 'process', 60, 60, 'abort', now(), 'x', now(), id, ${days(1)} from i`);
+    await ofOld(days(40), [days(39)]);
+    const before = await rowsRead(own, tables);
+    expect(await purge(own)).toEqual([{ what: "tasks", removed: 1 }, { what: "instances", removed: 1 }]);
+    expect((await rowsRead(own, tables)) - before).toBeLessThan(200);
+  });
+
   test("what is past its retention does go", async () => {
     const serial = randomUUID();
     await ledger.owner.rows(`insert into svids (kind, serial, service, epoch, authority, issued_at, expires_at)
@@ -791,13 +890,6 @@ describe("what an error says of the outcome", () => {
 
 test("whatever else the tables hold, a statement reads the rows it is about", async () => {
   const store = ledger.anotherStore(1);
-  const read = async (): Promise<number> => {
-    // each session counts for itself until then: the owner's insertions would be told in the midst of it
-    await store.query({ name: "flush", text: "select pg_stat_force_next_flush()" });
-    await ledger.owner.rows("select pg_stat_force_next_flush()");
-    return Number((await ledger.owner.one<{ n: string }>(`select coalesce(sum(idx_tup_read), 0) + (select coalesce(sum(seq_tup_read), 0)
-      from pg_stat_user_tables where relname in ('tasks', 'instances')) as n from pg_stat_user_indexes where relname in ('tasks', 'instances')`)).n);
-  };
   const held = await ledger.held();
   await ledger.owner.rows(`insert into tasks (id, agent, owner, state, context, context_digest, purpose, on_behalf_of, refs, bind, scope, x509_ttl, jwt_ttl, on_exit, opened_at, opened_by, expires_at)
     select gen_random_uuid(), 'researcher', 'o', 'ready', '{}', '', '', '', '{}', 'claim', 'process', 60, 60, 'abort', now(), 'x', now() + interval '1 hour' from generate_series(1, 3000)`);
@@ -805,10 +897,10 @@ test("whatever else the tables hold, a statement reads the rows it is about", as
       select gen_random_uuid(), 'boot', n, 'many', 'd', 'i', 0, 0, '{}' from generate_series(1, 3000) n returning id)
     insert into tasks (id, agent, owner, state, context, context_digest, purpose, on_behalf_of, refs, bind, scope, x509_ttl, jwt_ttl, on_exit, opened_at, opened_by, expires_at, instance, claimed_at)
     select gen_random_uuid(), 'researcher', 'o', 'active', '{}', '', '', '', '{}', 'claim', 'process', 60, 60, 'abort', now(), 'x', now() + interval '1 hour', id, now() from i`);
-  const before = await read();
+  const before = await rowsRead(store, ["tasks", "instances"]);
   expect(await boundTasks(store, "boot", [7, 8], ["1"])).toHaveLength(2);
   await recordTaskSvids(store, [request(held)], authorities);
   await revokeTasks(store, [{ task: held.task, reason: "", actor: "t", change: { set: { step: "1" }, remove: [] } }]);
   await revokeTasks(store, [{ task: held.task, reason: "", actor: "t", change: { end: "closed" } }]);
-  expect((await read()) - before).toBeLessThan(200);
+  expect((await rowsRead(store, ["tasks", "instances"])) - before).toBeLessThan(200);
 });

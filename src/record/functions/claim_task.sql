@@ -22,16 +22,19 @@ begin
   select * into t from tasks x where x.id = p_task;
   if not found then return query select 'gone', null::text, null::uuid, null::json; return; end if;
   stamp := clock_timestamp();
-  insert into instances (id, boot_id, pid, start_time, exe_dev, exe_ino, uid, gid, facts, cgroup, cgroup_id)
-    values (p_instance, p_boot, p_pid, p_start, p_dev, p_ino, p_uid, p_gid, p_facts, p_cgroup, p_cgroup_id)
-    on conflict do nothing;
-  if p_cgroup_id is null then
-    select * into i from instances x where x.boot_id = p_boot and x.pid = p_pid and x.start_time = p_start and x.cgroup_id is null for update;
-    if (i.exe_dev, i.exe_ino) is distinct from (p_dev, p_ino) then -- it has executed another file since its first claim
-      update instances x set exe_dev = p_dev, exe_ino = p_ino, uid = p_uid, gid = p_gid, facts = p_facts where x.id = i.id returning * into i;
+  for tries in 1..2 loop -- the one that is there may just be removed, unused for so long
+    insert into instances (id, boot_id, pid, start_time, exe_dev, exe_ino, uid, gid, facts, cgroup, cgroup_id)
+      values (p_instance, p_boot, p_pid, p_start, p_dev, p_ino, p_uid, p_gid, p_facts, p_cgroup, p_cgroup_id)
+      on conflict do nothing;
+    if p_cgroup_id is null then
+      select * into i from instances x where x.boot_id = p_boot and x.pid = p_pid and x.start_time = p_start and x.cgroup_id is null for update;
+    else
+      select * into i from instances x where x.boot_id = p_boot and x.cgroup_id = p_cgroup_id for update;
     end if;
-  else
-    select * into i from instances x where x.boot_id = p_boot and x.cgroup_id = p_cgroup_id for update;
+    exit when found;
+  end loop;
+  if p_cgroup_id is null and (i.exe_dev, i.exe_ino) is distinct from (p_dev, p_ino) then -- it has executed another file since its first claim
+    update instances x set exe_dev = p_dev, exe_ino = p_ino, uid = p_uid, gid = p_gid, facts = p_facts where x.id = i.id returning * into i;
   end if;
   sidecars_after := t.sidecars;
   if p_sidecar is not null then

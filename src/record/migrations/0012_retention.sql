@@ -38,3 +38,6 @@ create index svids_expires on svids (expires_at);
 create index attestations_at on attestations (at);
 drop index entries_at;
 create index entries_at on entries (at);
+create index tasks_ended on tasks (ended_at) where ended_at is not null;
+create index tasks_instance on tasks (instance) where instance is not null;
+create index instances_created on instances (created_at);
