@@ -86,6 +86,9 @@ const schema = section({
     url: databaseUrl.optional().describe(
       "postgres://user@host:port/database of a PostgreSQL 15 or later. Without it the broker runs its own PostgreSQL in dataDir."),
     passwordFile: absolutePath.optional().describe("A file that holds the password of database.url, and nothing else."),
+    appUser: text(63).optional().describe(
+      "Who the broker's statements log in as, once database.url's user has brought the tables up to date: brevet_app, or a member of it. Without it they log in as database.url's user and take the role brevet_app, which whoever gets hold of that session can lay down."),
+    appPasswordFile: absolutePath.optional().describe("A file that holds the password of database.appUser, likewise."),
     caFile: absolutePath.optional().describe("PEM certificates that vouch for the server of database.url; with it, TLS is required and the server's name is checked."),
   }).prefault({}),
   postgres: section({
@@ -264,9 +267,10 @@ function contradictions(config: Config): Violation[] {
     }
   }
   found.push(...config.federation.flatMap((domain, i) => wrongInDomain(config, domain).map((description) => ({ field: `federation[${i}]`, description }))));
-  for (const key of ["passwordFile", "caFile"] as const) {
-    if (config.database[key] !== undefined && config.database.url === undefined) {
-      found.push({ field: `database.${key}`, description: "means nothing without database.url" });
+  const needs = { passwordFile: "url", appUser: "url", appPasswordFile: "appUser", caFile: "url" } as const;
+  for (const [key, needed] of Object.entries(needs) as [keyof typeof needs, "url" | "appUser"][]) {
+    if (config.database[key] !== undefined && config.database[needed] === undefined) {
+      found.push({ field: `database.${key}`, description: `means nothing without database.${needed}` });
     }
   }
   return found;

@@ -10,7 +10,7 @@ import { flockExclusive } from "./kernel.ts";
 import { packageRoot } from "./proto.ts";
 import { startEmbedded } from "./record/embedded.ts";
 import type { EmbeddedPostgres } from "./record/embedded.ts";
-import { migrate } from "./record/schema.ts";
+import { isConfined, migrate } from "./record/schema.ts";
 import { Store } from "./record/store.ts";
 import type { ConnectionSettings } from "./record/store.ts";
 import type { Log } from "./telemetry.ts";
@@ -26,21 +26,28 @@ export async function openDatabase(config: Config, log: Log): Promise<Database> 
 }
 
 async function openConfigured(config: Config, url: string, log: Log): Promise<Database> {
-  const { passwordFile, caFile } = config.database;
-  const password = passwordFile === undefined ? undefined : readText("passwordFile", passwordFile).replace(/\r?\n$/, "");
+  const { passwordFile, appUser, appPasswordFile, caFile } = config.database;
   const ca = caFile === undefined ? undefined : readText("caFile", caFile);
-  const owner = reach(url, password, ca);
+  const owner = reach(url, { password: readPassword("passwordFile", passwordFile), ca });
   const { serverVersion } = await migrate(owner, sql, { retentionSeconds: config.retention });
-  const store = new Store({ app: { ...owner, options: `${owner.options ?? ""} -c role=${appRole}` }, log });
+  const login = appUser === undefined ? owner : reach(url, { user: appUser, password: readPassword("appPasswordFile", appPasswordFile), ca });
+  const app = { ...login, options: `${login.options ?? ""} -c role=${appRole}` };
+  if (!(await isConfined(app, appUser))) {
+    log("database.roles_not_separated", { message: `statements log in as the tables' owner and take the role ${appRole}, which such a session can lay down: let ${appRole} log in, and set database.appUser` }, "warn");
+  }
+  const store = new Store({ app, log });
   return { store, serverVersion, stop: () => store.close() };
 }
 
+type Login = { readonly user?: string; readonly password: string | undefined; readonly ca: string | undefined };
+
 /** What the URL says, be it that the password is empty, goes with pg before what stands beside it: so it says only what may. */
-function reach(url: string, password: string | undefined, ca: string | undefined): ConnectionSettings {
+function reach(url: string, { user, password, ca }: Login): ConnectionSettings {
   const whole = new URL(url);
   const { searchParams } = whole;
   const options = searchParams.get("options") ?? undefined;
   searchParams.delete("options");
+  if (user !== undefined) searchParams.set("user", user);
   if (password !== undefined) searchParams.set("password", password);
   if (ca === undefined) return { connectionString: whole.href, options };
   for (const key of [...searchParams.keys()].filter((name) => name.startsWith("ssl"))) searchParams.delete(key);
@@ -88,7 +95,11 @@ async function openEmbedded(config: Config, log: Log): Promise<Database> {
   }
 }
 
-function readText(key: "passwordFile" | "caFile", path: string): string {
+function readPassword(key: "passwordFile" | "appPasswordFile", path: string | undefined): string | undefined {
+  return path === undefined ? undefined : readText(key, path).replace(/\r?\n$/, "");
+}
+
+function readText(key: "passwordFile" | "appPasswordFile" | "caFile", path: string): string {
   try {
     return readFileSync(path, "utf8");
   } catch (error) {

@@ -44,7 +44,7 @@ describe("the sample", () => {
   test("holds every key, in the manual's order, and each may be set as it stands there", () => {
     const everything = readFileSync(sample, "utf8").replace(/^( *)#(?=[a-zA-Z]+:)/gm, "$1");
     const config = load({ file: written(everything) });
-    expect(config.database).toEqual({ url: "postgres://brevet@db.example.org:5432/brevet", passwordFile: "/etc/brevet/database-password", caFile: "/etc/brevet/database-ca.pem" });
+    expect(config.database).toEqual({ url: "postgres://brevet@db.example.org:5432/brevet", passwordFile: "/etc/brevet/database-password", appUser: "brevet_app", appPasswordFile: "/etc/brevet/database-app-password", caFile: "/etc/brevet/database-ca.pem" });
     const sections: string[] = [];
     const keys = everything.split("\n").flatMap((line) => {
       const [, indent, key, value] = /^( *)([a-zA-Z]+):(.*)$/.exec(line) ?? [];

@@ -22,7 +22,8 @@ beforeAll(async () => {
   const admin = new pg.Client(server.connection(server.superuser, "postgres"));
   await admin.connect();
   await admin.query(`create role keeper superuser login password ${pg.escapeLiteral(password)}`);
-  writeFileSync(join(folder, "d", "postgres", "data", "pg_hba.conf"), "local all keeper scram-sha-256\n");
+  await admin.query("create role brevet_app login password 'app'; create role member login password 'app' in role brevet_app");
+  writeFileSync(join(folder, "d", "postgres", "data", "pg_hba.conf"), "local all keeper,brevet_app,member scram-sha-256\n");
   await admin.query("select pg_reload_conf()");
   await admin.end();
   await vi.waitUntil(letsIn, { timeout: patienceMs, interval: 50 }); // the server reads its files when it comes to it
@@ -39,11 +40,15 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-function config(name: string, secret: string, query = ""): ReturnType<typeof loadConfig> {
+function written(name: string, secret: string): string {
   const file = join(folder, name);
   writeFileSync(file, secret, { mode: 0o600 });
+  return file;
+}
+
+function config(name: string, secret: string, query = "", more: Readonly<Record<string, string>> = {}): ReturnType<typeof loadConfig> {
   const url = `postgres://keeper@${encodeURIComponent(server.socketDir)}:${server.port}/postgres${query}`;
-  return loadConfig({ env: { BREVET_DATA_DIR: folder, BREVET_DATABASE_URL: url, BREVET_DATABASE_PASSWORD_FILE: file } });
+  return loadConfig({ env: { BREVET_DATA_DIR: folder, BREVET_DATABASE_URL: url, BREVET_DATABASE_PASSWORD_FILE: written(name, secret), ...more } });
 }
 
 describe("database.url with database.passwordFile", () => {
@@ -61,5 +66,39 @@ describe("database.url with database.passwordFile", () => {
     await expect(openDatabase(config("wrong", "guess"), () => {})).rejects.toMatchObject({ code: "DATABASE_UNAVAILABLE", message: expect.stringContaining("password") as string });
     const missing = { ...config("gone", ""), database: { ...config("gone", "").database, passwordFile: join(folder, "not there") } };
     await expect(openDatabase(missing, () => {})).rejects.toMatchObject({ code: "CONFIG_INVALID", message: expect.stringContaining("database.passwordFile") as string });
+  });
+});
+
+describe("database.appUser", () => {
+  const who = { name: "who", text: "select current_user as who, session_user as logged_in" };
+  const told: string[] = [];
+  const log = (event: string): void => void told.push(event);
+  const as = (user: string, secret: string): ReturnType<typeof loadConfig> =>
+    config("right", password, "", { BREVET_DATABASE_APP_USER: user, BREVET_DATABASE_APP_PASSWORD_FILE: written("app", secret) });
+  /** What the broker's own session becomes when somebody in it lays the role down. */
+  const laidDown = async (settings: ReturnType<typeof loadConfig>): Promise<unknown> => {
+    const database = await openDatabase(settings, log);
+    try {
+      return await database.store.transaction(async (tx) => {
+        await tx.query({ name: "reset", text: "set local role none" });
+        return (await tx.query(who))[0];
+      });
+    } finally {
+      await database.stop(1000);
+    }
+  };
+
+  test("is all that a session of the broker can be; without it the role can be laid down, and the log says so", async () => {
+    expect(await laidDown(as("brevet_app", "app"))).toEqual({ who: "brevet_app", logged_in: "brevet_app" });
+    expect(await laidDown(as("member", "app\n"))).toEqual({ who: "member", logged_in: "member" });
+    expect(told).toEqual([]);
+    expect(await laidDown(config("right", password))).toEqual({ who: "keeper", logged_in: "keeper" });
+    expect(told).toEqual(["database.roles_not_separated"]);
+  });
+
+  test("that can be more, or can't log in, is refused with what to do", async () => {
+    await expect(openDatabase(as("keeper", password), log)).rejects.toMatchObject({ code: "START_REFUSED", message: expect.stringMatching(/^database\.appUser: keeper can be more/) as string });
+    await expect(openDatabase(as("brevet_app", "guess"), log)).rejects.toMatchObject({ code: "START_REFUSED", message: expect.stringMatching(/^database\.appUser: .*alter role brevet_app login password/) as string });
+    expect(() => loadConfig({ env: { BREVET_DATA_DIR: folder, BREVET_DATABASE_URL: "postgres:///d", BREVET_DATABASE_APP_PASSWORD_FILE: "/x" } })).toThrow("database.appPasswordFile: means nothing without database.appUser");
   });
 });

@@ -56,6 +56,30 @@ export async function migrate(owner: ConnectionSettings, directory: string, opti
   }
 }
 
+/**
+ * Is the broker's role all that a session of `app` can ever be? Not if it logged in as somebody who can be more.
+ * @throws BrevetError START_REFUSED where the configuration names `user` for that and it is not so, or can't log in
+ */
+export async function isConfined(app: ConnectionSettings, user: string | undefined): Promise<boolean> {
+  const client = new pg.Client({ ...app, connectionTimeoutMillis: 5000, application_name: "brevet start" });
+  client.on("error", () => undefined);
+  try {
+    await client.connect();
+    const { rows } = await client.query<{ confined: boolean }>(`select not (r.rolsuper or r.rolcreaterole or pg_has_role(r.oid, n.nspowner, 'member')) as confined
+      from pg_roles r, pg_namespace n where r.rolname = session_user and n.nspname = 'brevet'`);
+    const confined = rows[0]?.confined === true;
+    if (confined || user === undefined) return confined;
+  } catch (error) {
+    if (!(error instanceof pg.DatabaseError)) throw new BrevetError("DATABASE_UNAVAILABLE", `database: cannot connect: ${(error as Error).message}`, { cause: error });
+    throw new BrevetError("START_REFUSED",
+      `database.appUser: ${(error as Error).message}: as an administrator run: alter role brevet_app login password '…', put that into database.appPasswordFile, and set database.appUser to brevet_app`,
+      { cause: error });
+  } finally {
+    await client.end().catch(() => undefined);
+  }
+  throw new BrevetError("START_REFUSED", `database.appUser: ${user} can be more than the broker's role: name brevet_app, or a member of it that may make no roles and is none of the tables' owners`);
+}
+
 async function checkServer(client: pg.Client): Promise<string> {
   const { rows } = await client.query<Record<string, string>>(`select current_setting('server_version_num') as number,
     current_setting('server_version') as version, current_setting('fsync') as fsync,
