@@ -6,9 +6,10 @@ import { resolve } from "node:path";
 import * as z from "zod";
 import type { Violation } from "./errors.ts";
 import { didYouMean, text } from "./identity/schema.ts";
-import { printable } from "./identity/yaml.ts";
+import { printable, readYaml } from "./identity/yaml.ts";
 
-type LeafType = "text" | "number" | "list" | "path";
+/** `document`: a list of mappings, written as YAML (or JSON, which is YAML). */
+type LeafType = "text" | "number" | "list" | "document" | "path";
 type Leaf = { readonly path: readonly string[]; readonly type: LeafType; readonly initial: unknown; readonly documentation: string };
 type Text = { readonly leaf: Leaf; readonly written: string; readonly origin: string };
 
@@ -26,8 +27,13 @@ export function leavesOf(part: z.core.$ZodType, path: readonly string[] = []): L
   if (inner instanceof z.ZodObject) {
     return Object.entries(inner.shape as z.core.$ZodShape).flatMap(([key, child]) => leavesOf(child, [...path, key]));
   }
-  const type = inner === absolutePath ? "path" : inner instanceof z.ZodArray ? "list" : inner instanceof z.ZodNumber ? "number" : "text";
-  return [{ path, type, initial, documentation: (part as z.ZodType).description ?? "" }];
+  return [{ path, type: typeOf(inner), initial, documentation: (part as z.ZodType).description ?? "" }];
+}
+
+function typeOf(type: z.core.$ZodType): LeafType {
+  if (type === absolutePath) return "path";
+  if (type instanceof z.ZodArray) return type.element instanceof z.ZodObject ? "document" : "list";
+  return type instanceof z.ZodNumber ? "number" : "text";
 }
 
 /** `limits.perUidConnections` → limits, per, uid, connections */
@@ -93,8 +99,9 @@ function isMapping(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** What isn't a number stays text, for the schema to refuse. */
+/** What isn't a number, or no YAML, stays text, for the schema to refuse. */
 function valueOf(type: LeafType, written: string): unknown {
+  if (type === "document") return written === "" ? [] : (readYaml({ name: "", text: written }).value ?? written);
   if (type === "list") return written === "" ? [] : written.split(",").map((item) => valueOf("number", item.trim()));
   if (type === "number") return /^-?\d{1,15}$/.test(written) ? Number(written) : written;
   return type === "path" && written !== "" ? resolve(written) : written;

@@ -114,13 +114,13 @@ const schema = section({
   statusList: z.enum(["on", "off"]).default("off").describe(
     "Whether agents' JWT-SVIDs name their place in an OAuth Token Status List (some 110 bytes more each), which is served under publicUrl."),
   federation: listOf(federatedDomain, 100).default([]).describe(
-    "Other trust domains whose bundles are handed out beside our own: trustDomain, and bundleFile or endpoint and profile (docs/federation.md). In the file only."),
+    "Other trust domains whose bundles are handed out beside our own: trustDomain, and bundleFile or endpoint and profile (docs/federation.md). As a variable or a flag: the same list, as YAML or JSON."),
   admin: section({
     uids: listOf(count(0, 0xff_ff_ff_fe), 1_000).default([]).describe(
       "User IDs that may use the admin socket, besides root and the broker's own."),
   }).prefault({}),
   roles: listOf(roleEntry, 1_000).default([]).describe(
-    "SVIDs that hold a role on listen.grpc: a list of { spiffeId, role, agents }. `spiffeId` ends with /* for all that are below it; `agents` are those whose tasks an orchestrator handles. The first entry that fits counts. Agents hold no role."),
+    "SVIDs that hold a role on listen.grpc: a list of { spiffeId, role, agents }. `spiffeId` ends with /* for all that are below it; `agents` are those whose tasks an orchestrator handles. The first entry that fits counts. Agents hold no role. As a variable or a flag: the same list, as YAML or JSON."),
   keyEncryptionKeyFile: absolutePath.optional().describe(
     "The key that seals the signing keys. Without it: the systemd credential brevet-kek if there is one, else keys/kek in dataDir, made at the first start. Brokers on one database share it."),
   waitForTask: duration(0, 10 * minute).prefault("30s").describe(

@@ -87,6 +87,19 @@ describe("sources", () => {
     expect([config.waitForTask, config.log.level, config.limits.maxConnections, config.admin.uids, config.limits.messageBytes]).toEqual([1, "warn", 9, [1, 2], 262_144]);
   });
 
+  test("a list of mappings may be written as YAML or JSON, as a variable and as a flag", () => {
+    const role = { spiffeId: "spiffe://brevet.local/service/ci", role: "orchestrator", agents: ["researcher"] };
+    const domain = { trustDomain: "partner.example", bundleFile: "/b" };
+    const env = { BREVET_ROLES: JSON.stringify([role]), BREVET_FEDERATION: "- { trustDomain: partner.example, bundleFile: /b }" };
+    expect(load({ env })).toMatchObject({ roles: [role], federation: [domain] });
+    expect(load({ env, flags: { roles: "" } })).toMatchObject({ roles: [], federation: [domain] });
+    expect(violations({ env: { BREVET_ROLES: "[{ role: king }]", BREVET_FEDERATION: "partner.example" } })).toEqual([
+      "federation: must be a list, is text (BREVET_FEDERATION)", "roles[0].spiffeId: is missing (BREVET_ROLES)",
+      "roles[0].role: must be operator or orchestrator or service or auditor (BREVET_ROLES)",
+    ]);
+    expect(violations({ flags: { roles: "[{" } })).toEqual(["roles: must be a list, is text (--roles)"]);
+  });
+
   test("zero means no limit, where it may be said", () => {
     const env = { BREVET_LIMITS_PER_UID_FETCHES_PER_SECOND: "0", BREVET_LIMITS_PER_UID_CONNECTIONS: "0" };
     expect(load({ env }).limits).toMatchObject({ perUidFetchesPerSecond: 0, perUidConnections: 0 });
