@@ -2,10 +2,10 @@
 // This file wires and starts them in the one right order, and stops them in the other: database, keys,
 // catalog, live instances, feed, lists, and only then the sockets; ready is said when it can issue.
 // It decides nothing. A crash at any point leaves what the next start takes up: rows, not memory.
-import { chmodSync, mkdirSync, readdirSync, statSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import inspector from "node:inspector";
 import { hostname } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { signaturesMade } from "../ca/authority.ts";
 import { defaultRotation } from "../ca/rotation.ts";
 import { serveHttp } from "./api/http.ts";
@@ -26,10 +26,11 @@ import { Endpoints } from "./claim/endpoints.ts";
 import { loadConfig, socketPaths, taskEndpointPath } from "./config.ts";
 import type { Config } from "./config.ts";
 import { openDatabase } from "./database.ts";
+import { prepareDirectories } from "./directories.ts";
 import { BrevetError } from "./errors.ts";
 import { BrokerParts } from "./health.ts";
 import { Issuer } from "./issue/issue.ts";
-import { loadKeyEncryptionKey } from "./issue/kek.ts";
+import { loadKeyEncryptionKey, namingKeyFile } from "./issue/kek.ts";
 import { OperatorCertificates } from "./issue/operators.ts";
 import { OwnSvid } from "./issue/own.ts";
 import { StatusIndexes, statusListLifeSeconds } from "./issue/status.ts";
@@ -124,7 +125,9 @@ async function startBroker(config: Config, log: Log, asked: AbortSignal): Promis
       publicUrl: config.publicUrl,
       keyType: config.authorities.keyType,
     });
-    await trust.refresh();
+    await trust.refresh().catch((error: unknown) => {
+      throw namingKeyFile(config.keyEncryptionKeyFile, error);
+    });
     health.set("authorities", true);
 
     const federation = new Federation({ store, domains: config.federation, changed: (bundles) => trust.setFederated(bundles), log });
@@ -246,21 +249,5 @@ async function startBroker(config: Config, log: Log, asked: AbortSignal): Promis
   } catch (error) {
     await stop();
     throw error;
-  }
-}
-
-/** Others must get through to the sockets, and no further. */
-function prepareDirectories(config: Config, taskDir: string): void {
-  for (const directory of new Set([config.dataDir, config.socketDir, taskDir])) {
-    mkdirSync(directory, { recursive: true, mode: 0o711 });
-    if ((statSync(directory).mode & 0o1002) === 0o1002) {
-      throw new BrevetError("START_REFUSED", `${directory}: everybody may write there (mode 1777): choose a directory of the broker's own (BREVET_DATA_DIR)`);
-    }
-    chmodSync(directory, 0o711);
-  }
-  const keys = dirname(config.keyEncryptionKeyFile);
-  if (keys.startsWith(config.dataDir)) {
-    mkdirSync(keys, { recursive: true, mode: 0o700 });
-    chmodSync(keys, 0o700);
   }
 }

@@ -37,3 +37,12 @@ test.each([["empty", "", 0o600], ["short", "AAAA", 0o600], ["readable by others"
   expect(() => loadKeyEncryptionKey(path, false)).toThrow(expect.objectContaining({ code: "KEY_UNUSABLE" }));
   expect(readFileSync(path, "utf8")).toBe(text);
 });
+
+test("what can't be a key's file is refused by its key and path, with what to do; a directory's mode is not what is wrong with it", () => {
+  const refused = (code: string, what: string): unknown => expect.objectContaining({ code, message: expect.stringMatching(new RegExp(`^keyEncryptionKeyFile: ${what}`)) as string });
+  expect(() => loadKeyEncryptionKey(folder, false)).toThrow(refused("KEY_UNUSABLE", `${folder} is no file: name one`));
+  for (const nowhere of ["/proc/kek", join(folder, "none", "kek")]) {
+    expect(() => loadKeyEncryptionKey(nowhere, false)).toThrow(refused("START_REFUSED", `${nowhere} can't be made: ENOENT.*BREVET_KEY_ENCRYPTION_KEY_FILE`));
+  }
+  expect(() => loadKeyEncryptionKey(path, true)).toThrow(refused("KEY_UNUSABLE", `${path} is missing.*put it back; for a further broker.*copy the first one's`));
+});

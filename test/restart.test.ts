@@ -180,7 +180,7 @@ test("without its key-encryption key, or with another, it refuses to start, and 
   renameSync(kek, `${kek}.away`);
   expect(await attempt()).toMatch(/is missing, but the database holds keys sealed with it/);
   expect(existsSync(kek)).toBe(false);
-  for (const [content, message] of [[`${randomBytes(32).toString("base64")}\n`, /KEY_UNUSABLE|key/], ["", /must hold 32 bytes/], ["AAAA\n", /must hold 32 bytes/]] as const) {
+  for (const [content, message] of [[`${randomBytes(32).toString("base64")}\n`, new RegExp(`keyEncryptionKeyFile: ${kek} is not what sealed the keys in the database .*copy the first one's`)], ["", /must hold 32 bytes/], ["AAAA\n", /must hold 32 bytes/]] as const) {
     writeFileSync(kek, content, { mode: 0o600 });
     expect(await attempt()).toMatch(message);
     expect(readFileSync(kek, "utf8")).toBe(content);

@@ -59,7 +59,7 @@ describe("a path", () => {
     const dataDir = mkdtempSync(join(tmpdir(), "brevet-s-"));
     onTestFinished(() => rmSync(dataDir, { recursive: true }));
     chmodSync(dataDir, 0o1777);
-    expect(await refusedStart(dataDir)).toContain(`${dataDir}: everybody may write there`);
+    expect(await refusedStart(dataDir)).toContain(`dataDir: ${dataDir} can't be used: ${dataDir} is writable for everyone`);
     expect(modeOf(dataDir)).toBe("1777");
   });
 

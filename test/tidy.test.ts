@@ -34,6 +34,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   "src/telemetry.ts": [],
   "src/config-layers.ts": ["src/identity", "src/errors.ts"],
   "src/config.ts": ["src/config-layers.ts", "src/identity", "src/errors.ts"],
+  "src/directories.ts": ["src/record", "src/config.ts", "src/errors.ts"],
   "src/database.ts": ["src/record", "src/config.ts", "src/errors.ts", "src/kernel.ts", "src/proto.ts", "src/telemetry.ts"],
   "src/changes.ts": ["src/claim", "src/issue", "src/revoke", "src/record", "src/telemetry.ts"],
   "src/housekeeping.ts": ["ca", "src/claim", "src/issue", "src/revoke", "src/record", "src/attest", "src/errors.ts", "src/health.ts", "src/telemetry.ts"],

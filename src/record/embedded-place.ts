@@ -31,13 +31,17 @@ export function refused(message: string, cause?: unknown): BrevetError {
 export function openDataDir(dataDir: string): string {
   fs.mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const path = fs.realpathSync(dataDir);
-  const { uid, mode } = fs.statSync(path);
-  if (uid !== process.geteuid?.()) {
-    throw refused(`${path} belongs to uid ${uid}: the data directory must belong to the broker's own account`);
-  }
-  if ((mode & 0o002) !== 0) throw refused(`${path} is writable for everyone: chmod o-w it`);
+  const { uid, mode } = mustBeOwn(path);
   if (uid === 0 && (mode & 0o111) !== 0o111) fs.chmodSync(path, (mode & 0o7777) | 0o111);
   return path;
+}
+
+/** What anybody may write to may hold what anybody wrote: it is refused as it is, not repaired. */
+export function mustBeOwn(path: string): fs.Stats {
+  const found = fs.statSync(path);
+  if (found.uid !== process.geteuid?.()) throw refused(`${path} belongs to uid ${found.uid}, and must belong to the broker's own account`);
+  if ((found.mode & 0o002) !== 0) throw refused(`${path} is writable for everyone, so that anything in it may be anybody's`);
+  return found;
 }
 
 export function openPlace(dataDir: string, user: string | undefined): Place {
