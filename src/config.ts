@@ -85,7 +85,7 @@ const schema = section({
   database: section({
     url: databaseUrl.optional().describe(
       "postgres://user@host:port/database of a PostgreSQL 15 or later. Without it the broker runs its own PostgreSQL in dataDir."),
-    passwordFile: absolutePath.optional().describe("A file that holds the password of database.url, and nothing else."),
+    passwordFile: absolutePath.optional().describe("A file that holds the password of database.url, and nothing else, and that nobody but its owner may read (mode 600)."),
     appUser: text(63).optional().describe(
       "Who the broker's statements log in as, once database.url's user has brought the tables up to date: brevet_app, or a member of it. Without it they log in as database.url's user and take the role brevet_app, which whoever gets hold of that session can lay down."),
     appPasswordFile: absolutePath.optional().describe("A file that holds the password of database.appUser, likewise."),

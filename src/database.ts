@@ -2,7 +2,7 @@
 // The configured one, or its own: started on the data directory, started again if it dies, stopped with
 // the broker. Either way migrations run as an owner and everything else as a role with the least rights.
 // Starting a server is src/record/embedded.ts's; statements, src/record/store.ts's.
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Config } from "./config.ts";
 import { BrevetError } from "./errors.ts";
@@ -96,7 +96,10 @@ async function openEmbedded(config: Config, log: Log): Promise<Database> {
 }
 
 function readPassword(key: "passwordFile" | "appPasswordFile", path: string | undefined): string | undefined {
-  return path === undefined ? undefined : readText(key, path).replace(/\r?\n$/, "");
+  if (path === undefined) return undefined;
+  const secret = readText(key, path).replace(/\r?\n$/, "");
+  if ((statSync(path).mode & 0o077) !== 0) throw new BrevetError("CONFIG_INVALID", `database.${key}: others may read ${path}: chmod 600 ${path}`);
+  return secret;
 }
 
 function readText(key: "passwordFile" | "appPasswordFile" | "caFile", path: string): string {

@@ -1,6 +1,6 @@
 // Is a PostgreSQL that somebody else runs reached as the configuration says?
 // A real server that asks for a password; what is done there runs with the least rights.
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
@@ -23,7 +23,9 @@ beforeAll(async () => {
   await admin.connect();
   await admin.query(`create role keeper superuser login password ${pg.escapeLiteral(password)}`);
   await admin.query("create role brevet_app login password 'app'; create role member login password 'app' in role brevet_app");
-  writeFileSync(join(folder, "d", "postgres", "data", "pg_hba.conf"), "local all keeper,brevet_app,member scram-sha-256\n");
+  await admin.query("create role plain login password 'app'");
+  for (const name of ["granted", "made"]) await admin.query(`create database ${name} owner plain`);
+  writeFileSync(join(folder, "d", "postgres", "data", "pg_hba.conf"), "local all keeper,brevet_app,member,plain scram-sha-256\n");
   await admin.query("select pg_reload_conf()");
   await admin.end();
   await vi.waitUntil(letsIn, { timeout: patienceMs, interval: 50 }); // the server reads its files when it comes to it
@@ -69,6 +71,16 @@ describe("database.url with database.passwordFile", () => {
   });
 });
 
+test.each(["passwordFile", "appPasswordFile"])("database.%s that others may read is refused, as the key's file is", async (key) => {
+  const settings = config("right", password, "", { BREVET_DATABASE_APP_USER: "brevet_app", BREVET_DATABASE_APP_PASSWORD_FILE: written("app", "app") });
+  const path = join(folder, key === "passwordFile" ? "right" : "app");
+  for (const mode of [0o644, 0o640]) {
+    chmodSync(path, mode);
+    await expect(openDatabase(settings, () => {})).rejects.toMatchObject({ code: "CONFIG_INVALID", message: `database.${key}: others may read ${path}: chmod 600 ${path}` });
+  }
+  chmodSync(path, 0o600);
+});
+
 describe("database.appUser", () => {
   const who = { name: "who", text: "select current_user as who, session_user as logged_in" };
   const told: string[] = [];
@@ -100,5 +112,33 @@ describe("database.appUser", () => {
     await expect(openDatabase(as("keeper", password), log)).rejects.toMatchObject({ code: "START_REFUSED", message: expect.stringMatching(/^database\.appUser: keeper can be more/) as string });
     await expect(openDatabase(as("brevet_app", "guess"), log)).rejects.toMatchObject({ code: "START_REFUSED", message: expect.stringMatching(/^database\.appUser: .*alter role brevet_app login password/) as string });
     expect(() => loadConfig({ env: { BREVET_DATA_DIR: folder, BREVET_DATABASE_URL: "postgres:///d", BREVET_DATABASE_APP_PASSWORD_FILE: "/x" } })).toThrow("database.appPasswordFile: means nothing without database.appUser");
+  });
+});
+
+describe("the role with the least rights", () => {
+  const asPlain = (database: string): ReturnType<typeof loadConfig> => {
+    const url = `postgres://plain@${encodeURIComponent(server.socketDir)}:${server.port}/${database}`;
+    return loadConfig({ env: { BREVET_DATA_DIR: folder, BREVET_DATABASE_URL: url, BREVET_DATABASE_PASSWORD_FILE: written("plain", "app") } });
+  };
+  const administer = async (statement: string): Promise<void> => {
+    const keeper = new pg.Client({ host: server.socketDir, port: server.port, user: "keeper", database: "postgres", password });
+    await keeper.connect();
+    await keeper.query(statement);
+    await keeper.end();
+  };
+  const open = async (database: string): Promise<void> => await (await openDatabase(asPlain(database), () => {})).stop(1000);
+
+  test("that is there, and not this user's to take, is not said to be missing", async () => {
+    await expect(open("granted")).rejects.toMatchObject({ code: "START_REFUSED", message: expect.stringMatching(/may not take the role brevet_app, which is there.*run: grant brevet_app to/) as string });
+    await administer("grant brevet_app to plain");
+    await open("granted");
+    await administer("revoke brevet_app from plain");
+  });
+
+  test("is made by a user who may make roles, and taken by it; one who may not is told how", async () => {
+    await administer("alter role brevet_app rename to elsewhere");
+    await expect(open("made")).rejects.toMatchObject({ code: "START_REFUSED", message: expect.stringMatching(/the role brevet_app is missing.*run: create role brevet_app; grant/) as string });
+    await administer("alter role plain createrole");
+    await open("made");
   });
 });

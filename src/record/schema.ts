@@ -98,18 +98,24 @@ async function checkServer(client: pg.Client): Promise<string> {
 
 /** Roles belong to the whole server, so another database's broker may have made it already. */
 async function ensureAppRole(client: pg.Client): Promise<void> {
+  const grant = "grant brevet_app to <the user of database.url>";
   await client.query(`do $$ begin
     if not exists (select from pg_roles where rolname = 'brevet_app') then
       begin create role brevet_app; exception when duplicate_object or unique_violation then null; end;
     end if;
-    if not pg_has_role(current_user, 'brevet_app', 'member') then
+  end $$`).catch(refuseRole(`the role brevet_app is missing and may not be made by this user; as an administrator run: create role brevet_app; ${grant}`));
+  // since 16 whoever made a role is a member that may not take it
+  await client.query(`do $$ begin
+    if not pg_has_role(current_user, 'brevet_app', case when current_setting('server_version_num')::int >= 160000 then 'set' else 'member' end) then
       execute format('grant brevet_app to %I', current_user);
     end if;
-  end $$`).catch((error: unknown) => {
-    throw new BrevetError("START_REFUSED",
-      "database: the role brevet_app is missing and may not be made by this user; as an administrator run: create role brevet_app; grant brevet_app to <the user of database.url>",
-      { cause: error });
-  });
+  end $$`).catch(refuseRole(`this user may not take the role brevet_app, which is there, nor make itself a member; as an administrator run: ${grant}`));
+}
+
+function refuseRole(what: string): (error: unknown) => never {
+  return (error) => {
+    throw new BrevetError("START_REFUSED", `database: ${what}`, { cause: error });
+  };
 }
 
 /** A function may call one of another file and take what arguments it likes: nothing of the last version stays. */
