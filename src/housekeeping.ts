@@ -47,7 +47,12 @@ const purgeMs = 3_600_000;
 const firstPurgeMs = 5_000;
 /** Between two pieces, for those that the database is there for. */
 const purgePauseMs = 100;
-const databaseCheckMs = 3_000;
+/** Together two seconds, as with the feed's heartbeats: from then on a verifier may be stale. */
+const databaseCheckMs = 1_000;
+const databaseAnswerMs = 1_000;
+/** Of so many, one is asked while nobody follows. */
+const idleChecks = 3;
+const graceMs = 200;
 
 export class Housekeeping {
   readonly #o: HousekeepingOptions;
@@ -55,24 +60,28 @@ export class Housekeeping {
   readonly #jobs = new Set<Promise<void>>();
   #expiryTimer: NodeJS.Timeout | undefined;
   #expiryAt = Infinity;
+  #asking = false;
 
   constructor(options: HousekeepingOptions) {
     this.#o = options;
   }
 
   start(): void {
-    const { store, trust, crls } = this.#o;
-    const askDatabase = async (): Promise<void> => void (await readClock(store));
-    store.listen((payload) => this.#noticed(payload), () => this.#mayHaveMissed(), () => this.#run(askDatabase, "database"));
+    const { store, trust, crls, feed } = this.#o;
+    store.listen((payload) => this.#noticed(payload), () => this.#mayHaveMissed(), () => this.#askDatabase());
     crls.changed();
     trust.onChange(() => crls.changed());
-    this.#every(rotationMs, "rotation", () => trust.refresh());
-    this.#every(rotationMs, "signatures", async () => this.#countSignatures());
-    this.#every(purgeMs, "retention", () => this.#purge());
+    this.#every(rotationMs, () => this.#run(() => trust.refresh(), "rotation"));
+    this.#every(rotationMs, () => this.#countSignatures());
+    const purgeAll = (): void => this.#run(() => this.#purge(), "retention");
+    this.#every(purgeMs, purgeAll);
     // a broker that never runs for an hour keeps its record within bounds, too; its start comes first
-    this.#once(firstPurgeMs, "retention", () => this.#purge());
-    // while nobody listens to the feed, this is all that an idle broker asks
-    this.#every(databaseCheckMs, "database", askDatabase);
+    this.#once(firstPurgeMs, purgeAll);
+    // while nobody follows the feed nobody can grow stale, and this is all that an idle broker asks
+    let seconds = 0;
+    this.#every(databaseCheckMs, () => {
+      if (feed.isFollowed || ++seconds % idleChecks === 0) this.#askDatabase();
+    });
     this.#expire();
   }
 
@@ -140,6 +149,26 @@ export class Housekeeping {
     });
   }
 
+  /** One question at a time. A database that is silent fails it only after a while, and is not there from sooner on; it is again with its answer. */
+  #askDatabase(): void {
+    if (this.#asking || this.#closing.signal.aborted) return;
+    this.#asking = true;
+    // where this process itself was held up, what came meanwhile is looked at first
+    let late = setTimeout(() => (late = setTimeout(() => this.#databaseAway(), graceMs).unref()), databaseAnswerMs).unref();
+    this.#run(async () => {
+      try {
+        await readClock(this.#o.store);
+      } finally {
+        clearTimeout(late);
+        this.#asking = false;
+      }
+    }, "database");
+  }
+
+  #databaseAway(): void {
+    this.#o.health.set("database", false, "PostgreSQL does not answer");
+  }
+
   /** No key signs what is not already a row: more signatures than rows means that something else uses the keys. */
   #countSignatures(): void {
     for (const kind of ["x509", "jwt"] as const) {
@@ -185,14 +214,14 @@ export class Housekeeping {
     });
   }
 
-  #every(ms: number, name: string, job: () => Promise<void>): void {
-    const timer = setInterval(() => this.#run(job, name), ms);
+  #every(ms: number, job: () => void): void {
+    const timer = setInterval(job, ms);
     timer.unref();
     this.#closing.signal.addEventListener("abort", () => clearInterval(timer), { once: true });
   }
 
-  #once(ms: number, name: string, job: () => Promise<void>): void {
-    const timer = setTimeout(() => this.#run(job, name), ms);
+  #once(ms: number, job: () => void): void {
+    const timer = setTimeout(job, ms);
     timer.unref();
     this.#closing.signal.addEventListener("abort", () => clearTimeout(timer), { once: true });
   }
@@ -207,7 +236,7 @@ export class Housekeeping {
       (error: unknown) => {
         if (this.#closing.signal.aborted) return;
         const code = error instanceof BrevetError ? error.code : "INTERNAL";
-        if (code === "DATABASE_UNAVAILABLE" || code === "OUTCOME_UNKNOWN") this.#o.health.set("database", false, "PostgreSQL does not answer");
+        if (code === "DATABASE_UNAVAILABLE" || code === "OUTCOME_UNKNOWN") this.#databaseAway();
         this.#o.log("job.failed", { what: name, code, message: error instanceof Error ? error.message : "" }, "warn");
       },
     );

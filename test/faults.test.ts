@@ -274,6 +274,18 @@ describe("a broker dies", () => {
     verifier.close();
   });
 
+  test("a database that is silent is not there before a question of it has failed, and is there with its answer", async () => {
+    const readyz = async (): Promise<number> => (await fetch(`${world.broker.httpUrl}/readyz`)).status;
+    const before = world.broker.output.length;
+    const halt = wire.halt("now", "hold before");
+    await halt.reached;
+    await world.until("it is not ready", async () => (await readyz()) === 503);
+    expect(world.broker.output.slice(before)).not.toContain("job.failed");
+    halt.release();
+    await world.until("it is ready", async () => (await readyz()) === 200);
+    expect(world.broker.output.slice(before)).not.toContain("job.failed");
+  });
+
   test("a broker that is paused keeps nobody fresh, and closes what it was asked to when it wakes", async () => {
     const [x509] = await agent.x509();
     const verifier = new Verifier({ address: world.broker.workloadSocket, maxStaleness: "1s" });

@@ -54,6 +54,11 @@ export class Feed {
     return this.#broadcast.size;
   }
 
+  /** Somebody rests on its heartbeats: it reads the database each second. */
+  get isFollowed(): boolean {
+    return performance.now() - this.#askedAt < stillAskedMs || this.subscribers > 0 || this.#isListening();
+  }
+
   /** The epoch below which SVIDs of a subject must not be accepted; 0: all are good. */
   epochOf(subject: string): number {
     return this.#history.epochOf(subject);
@@ -152,8 +157,7 @@ export class Feed {
   #schedule(): void {
     clearInterval(this.#timer);
     this.#timer = setInterval(() => {
-      const judging = performance.now() - this.#askedAt < stillAskedMs;
-      if (judging || this.subscribers > 0 || this.#isListening()) void this.#beat().catch(() => undefined);
+      if (this.isFollowed) void this.#beat().catch(() => undefined);
     }, heartbeatMs);
     this.#timer.unref();
   }
