@@ -6,6 +6,7 @@ import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import { status } from "@grpc/grpc-js";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { AgentTask } from "../src/call/task.ts";
 import { connect } from "../src/client/connect.ts";
 import { WorkloadSource } from "../src/client/source.ts";
 import { Tasks } from "../src/client/tasks.ts";
@@ -117,6 +118,35 @@ describe("a connection", () => {
       console.log("closed");`;
     const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", script]);
     expect(stdout).toBe("closed\n");
+  });
+});
+
+describe("options", () => {
+  type Refused = [field: string, what: RegExp, make: (address: string) => unknown];
+  const loose = (options: object): never => options as never; // as a program without types passes them
+  it.each<Refused>([
+    ["adress", /is no option: there are address, server, identity, trustBundle/, (address) => new Tasks(loose({ adress: address }))],
+    ["ttl", /longer than 0s/, (address) => new Tasks({ address }).open({ agent: "a", ttl: "0s" })],
+    ["idempotencyKey", /not empty/, (address) => new Tasks({ address }).open({ agent: "a", idempotencyKey: "" })],
+    ["idempotencykey", /did you mean idempotencyKey/, (address) => new Tasks({ address }).open(loose({ agent: "a", idempotencykey: "k" }))],
+    ["agent", /is missing/, (address) => new Tasks({ address }).open(loose({}))],
+    ["context", /model must be text/, (address) => new Tasks({ address }).open(loose({ agent: "a", context: { user: "u", model: 5 } }))],
+    ["bind", /must be claim or ticket or auto/, (address) => new Tasks({ address }).run(loose({ agent: "a", bind: "magic" }), () => 1)],
+    ["status", /is no option/, async (address) => await new Tasks({ address }).list(loose({ status: "active" })).next()],
+    ["facts", /model must be text, or undefined to remove it/, (address) => new Tasks({ address }).changeContexts(loose({ agent: "a", facts: { model: null } }))],
+    ["facts", /model must be text/, async (address) => await (await held(new Tasks({ address })).open({ agent: "a" })).changeContext(loose({ model: 5 }))],
+    ["options", /must be an object/, () => WorkloadSource.open(loose("unix:///x" as unknown as object))],
+    ["hint", /is no option/, (address) => WorkloadSource.open(loose({ address, hint: "x" }))],
+    ["task", /is missing/, (address) => WorkloadSource.claim(loose({ address }))],
+    ["servers", /must be a function/, (address) => AgentTask.open(loose({ address, servers: "crm" }))],
+  ])("that are none, or are not right, are refused by their names: %s %s", async (field, what, make) => {
+    const made = async (): Promise<unknown> => await make(outside.address);
+    await expect(made()).rejects.toMatchObject({ code: "INVALID_FIELD", violations: [{ field, description: expect.stringMatching(what) as string }] });
+  });
+
+  it("that are undefined were not given", async () => {
+    const tasks = held(new Tasks({ address: outside.address, server: undefined }));
+    await (await tasks.open({ agent: "a", ttl: undefined, idempotencyKey: undefined })).close();
   });
 });
 

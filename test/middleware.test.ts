@@ -134,7 +134,7 @@ describe.each(frameworks)("%s, by mutual TLS", (_name, make) => {
     closing.push(() => (source.close(), agentSource.close()));
     const own: MtlsOptions = { verifier: await verifierOf({ address: crm.address, audience: "crm" }), source };
     const servers = await Promise.all([agentIs("researcher"), agentIs("writer")].map(async (authorize) => {
-      return await listening(await make(guard({ ...own, authorize, onRefused }), (listener) => createHttpsServer(own, listener)));
+      return await listening(await make(guard({ verifier: own.verifier, authorize, onRefused }), (listener) => createHttpsServer(own, listener)));
     }));
     const agent = new MtlsAgent({ verifier: await verifierOf({ address: task.address }), source: agentSource, authorize: serviceIs("crm") });
     closing.push(() => agent.destroy());

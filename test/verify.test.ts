@@ -13,10 +13,16 @@ import type { ErrorCode } from "../src/errors.ts";
 import { encodeBindingClaim } from "../src/identity/task.ts";
 import type { Authorizer } from "../src/verify/authorize.ts";
 import { agentIs, allOf, anyAgent, onBehalfOf, oneOf, serviceIs, taskIs } from "../src/verify/authorize.ts";
+import type { WorkloadSource } from "../src/client/source.ts";
+import { authenticate } from "../src/verify/authenticate.ts";
+import { grpcCredentials } from "../src/verify/grpc.ts";
 import { importJwtKey, verifyJwt } from "../src/verify/jwt.ts";
 import type { JwtKey } from "../src/verify/jwt.ts";
+import { guard } from "../src/verify/middleware.ts";
+import { MtlsAgent, connectHttp2, connectMtls, createHttpsServer } from "../src/verify/tls.ts";
+import type { ConnectOptions } from "../src/verify/tls.ts";
 import { Verifier } from "../src/verify/verifier.ts";
-import type { VerifierOptions } from "../src/verify/verifier.ts";
+import type { CheckOptions, VerifierOptions } from "../src/verify/verifier.ts";
 import { readSigningCertificate, verifyX509 } from "../src/verify/x509.ts";
 import type { SigningCertificate } from "../src/verify/x509.ts";
 import { newAuthorities, trustDomain } from "./support/authorities.ts";
@@ -426,6 +432,41 @@ describe("a verifier", () => {
     outside.jwks = kept;
     outside.pushBundles();
     await until(() => reason(one.jwt(token)) === "accepted");
+  });
+
+  it.each<[field: string, what: RegExp, options: Record<string, unknown>]>([
+    ["maxstaleness", /is no option; did you mean maxStaleness\?/, { maxstaleness: "1s" }],
+    ["toString", /is no option: there are address, /, { toString: 1 }],
+    ["maxStaleness", /must be a duration/, { maxStaleness: "soon" }],
+    ["maxStaleness", /must be longer than 0s/, { maxStaleness: "0s" }],
+    ["onStale", /must be refuse, or \{ acceptIssuedBefore: … \}/, { onStale: "accept" }],
+    ["onStale", /acceptIssuedBefore/, { onStale: { acceptIssuedBefore: "5s", acceptIssuedAfter: "5s" } }],
+    ["onStale", /acceptIssuedBefore/, { onStale: null }],
+    ["accept", /must be agent or service/, { accept: ["agent", "x"] }],
+    ["accept", /must be a list/, { accept: "agent" }],
+    ["audience", /not empty/, { audience: "" }],
+    ["audience", /not empty/, { audience: ["crm", ""] }],
+    ["trustDomain", /may hold only a-z/, { trustDomain: "A B" }],
+    ["trustDomains", /may hold only a-z/, { trustDomains: ["partner.example", "A B"] }],
+    ["name", /at most 64/, { name: "x".repeat(65) }],
+  ])("refuses an option that is none, or is not right, by its name: %s", (field, what, options) => {
+    expect(() => verifier(options)).toThrow(expect.objectContaining({ code: "INVALID_FIELD", violations: [{ field, description: expect.stringMatching(what) as string }] }));
+  });
+
+  it("takes no misspelt authorizer for none", async () => {
+    const one = await readyVerifier();
+    const misspelt = { authorise: () => "nobody" } as CheckOptions;
+    const refused = expect.objectContaining({ code: "INVALID_FIELD", message: expect.stringMatching(/authorise: is no option/) as string });
+    expect(() => one.jwt("x", misspelt)).toThrow(refused);
+    expect(() => one.x509(Buffer.alloc(1), misspelt)).toThrow(refused);
+    expect(() => guard({ verifier: one, ...misspelt })).toThrow(refused);
+    expect(() => authenticate({}, { verifier: one, ...misspelt })).toThrow(refused);
+    const [source, host, port] = [null as unknown as WorkloadSource, "127.0.0.1", 1];
+    expect(() => createHttpsServer({ verifier: one, source, ...misspelt }, () => {})).toThrow(refused);
+    const mistaken = { verifier: one, source, host, port, ...misspelt } as unknown as ConnectOptions;
+    for (const make of [() => connectMtls(mistaken), () => connectHttp2(mistaken), () => new MtlsAgent(mistaken), () => grpcCredentials(mistaken)]) {
+      expect(make).toThrow(expect.objectContaining({ code: "INVALID_FIELD", message: expect.stringMatching(/authorize: is missing; .*authorise: is no option/) as string }));
+    }
   });
 
   it("asks for an audience", async () => {

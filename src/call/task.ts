@@ -8,6 +8,8 @@ import type * as https from "node:https";
 import { invalid } from "../errors.ts";
 import { WorkloadSource } from "../client/source.ts";
 import type { SourceOptions } from "../client/source.ts";
+import { aFunction, anything, checkOptions, filledText, text } from "../identity/options.ts";
+import type { Rules } from "../identity/options.ts";
 import type { Authorizer } from "../verify/authorize.ts";
 import type { PeerOptions } from "../verify/tls.ts";
 import { Verifier } from "../verify/verifier.ts";
@@ -23,6 +25,8 @@ export type AgentTaskOptions = SourceOptions & {
   /** Who may answer what goes out, e.g. `serviceIs("crm")`. Without it nothing can be called. */
   readonly servers?: Authorizer;
 };
+
+const rules: Rules<AgentTaskOptions> = { address: anything, signal: anything, task: filledText, ticket: text, servers: aFunction };
 
 /** The task that this process works under. Close it, or hold it with `using`; the broker ends the task when the process exits. */
 export class AgentTask {
@@ -44,10 +48,11 @@ export class AgentTask {
 
   /** Claims the task, or takes the one that is held; resolves when its SVIDs are there. Throws DENIED_…, NOT_FOUND. */
   static async open(options: AgentTaskOptions = {}): Promise<AgentTask> {
-    const { task, ticket, servers } = options;
+    checkOptions(options, rules);
+    const { task, ticket, servers, ...reach } = options;
     const source = task === undefined
-      ? await WorkloadSource.open(options)
-      : await WorkloadSource.claim({ ...options, task, ...(ticket !== undefined && { ticket }) });
+      ? await WorkloadSource.open(reach)
+      : await WorkloadSource.claim({ ...reach, task, ...(ticket !== undefined && { ticket }) });
     const verifier = servers && new Verifier({ ...(options.address !== undefined && { address: options.address }), accept: ["agent", "service"] });
     try {
       await verifier?.ready(options.signal);

@@ -79,7 +79,7 @@ async function keepService(kept: Kept, broker: Connection): Promise<void> {
 
 /** Until it is withdrawn, or the signal aborts. */
 async function keepIdentity({ keeper, reach, wanted, signal }: Kept): Promise<void> {
-  const source = await WorkloadSource.open({ ...reach, signal }).catch(asBrevetError);
+  const source = await WorkloadSource.open({ address: reach.address, signal }).catch(asBrevetError);
   if (source instanceof BrevetError) {
     if (!signal.aborted) keeper.withdraw(source, "trust");
     return;

@@ -11,6 +11,8 @@ import type { MethodDefinition } from "@grpc/proto-loader";
 import { BrevetError, errorCodes, grpcStatus } from "../errors.ts";
 import type { FeedMessage__Output } from "../generated/brevet/v1/FeedMessage.ts";
 import type { WatchFeedRequest } from "../generated/brevet/v1/WatchFeedRequest.ts";
+import { anything } from "../identity/options.ts";
+import type { Rules } from "../identity/options.ts";
 import { services } from "../proto.ts";
 import { IdentityFolder, defaultFolder, identityOf } from "./identity.ts";
 import type { SvidSource } from "./identity.ts";
@@ -71,6 +73,9 @@ export type BrokerOptions = {
   /** CA certificates that the broker's own must lead to: a file, or PEM. Default: what the identity brings with it. */
   readonly trustBundle?: string;
 };
+
+/** What an address, a server or an identity may be, `connect` says. */
+export const brokerRules: Rules<BrokerOptions> = { address: anything, server: anything, identity: anything, trustBundle: anything };
 
 /**
  * Connects to a broker, lazily: the first call dials, and a lost connection is dialled again.

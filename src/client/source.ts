@@ -7,6 +7,8 @@
 import { EventEmitter } from "node:events";
 import { BrevetError, asBrevetError } from "../errors.ts";
 import { splitDer } from "../identity/der.ts";
+import { anything, checkOptions, filledText, text } from "../identity/options.ts";
+import type { Rules } from "../identity/options.ts";
 import { readJwtSvid, readX509Svid, splitChain } from "../identity/svid.ts";
 import type { TaskBinding } from "../identity/task.ts";
 import type { Task__Output } from "../generated/brevet/v1/Task.ts";
@@ -43,6 +45,9 @@ export type ClaimOptions = SourceOptions & {
   readonly ticket?: string;
 };
 
+const sourceRules: Rules<SourceOptions> = { address: anything, signal: anything };
+const claimRules: Rules<ClaimOptions> = { ...sourceRules, task: filledText, ticket: text };
+
 const mostAudiences = 64;
 
 type Events = { update: []; end: [BrevetError] };
@@ -77,6 +82,7 @@ export class WorkloadSource extends EventEmitter<Events> {
    * Throws DENIED_… with `metadata.attempt`, for `brevet explain`.
    */
   static async open(options: SourceOptions = {}): Promise<WorkloadSource> {
+    checkOptions(options, sourceRules);
     const source = new WorkloadSource(connect(options), undefined);
     return await source.#started(options.signal);
   }
@@ -86,6 +92,7 @@ export class WorkloadSource extends EventEmitter<Events> {
    * harmless. `signal` of the result aborts when the task ends. Throws NOT_FOUND, DENIED_….
    */
   static async claim(options: ClaimOptions): Promise<WorkloadSource> {
+    checkOptions(options, claimRules, ["task"]);
     const connection = connect(options);
     try {
       const { task, endpoint } = await connection.agent.claim(

@@ -8,11 +8,13 @@ import { randomUUID } from "node:crypto";
 import { BrevetError, asBrevetError } from "../errors.ts";
 import { parseDuration } from "../identity/duration.ts";
 import type { Duration } from "../identity/duration.ts";
+import { anything, checkOptions, filledText, oneOf, text, textMap, time } from "../identity/options.ts";
+import type { Rules } from "../identity/options.ts";
 import { terminalStates } from "../identity/task.ts";
 import type { Bind, Scope, TaskState } from "../identity/task.ts";
 import { fromTimestamp } from "../proto.ts";
 import type { Task__Output } from "../generated/brevet/v1/Task.ts";
-import { connect, follow } from "./connect.ts";
+import { brokerRules, connect, follow } from "./connect.ts";
 import type { BrokerOptions, Connection } from "./connect.ts";
 
 export type OpenOptions = {
@@ -31,7 +33,10 @@ export type OpenOptions = {
   readonly bind?: Bind;
   /** What the claim binds. Default `process`. */
   readonly scope?: Scope;
-  /** The same key of the same agent answers with the task that it opened first. Default: a new one. */
+  /**
+   * The same key of the same agent answers with the task that it opened first, as that one was opened: another ttl, context
+   * or purpose beside it is not looked at. Default: a new one.
+   */
   readonly idempotencyKey?: string;
   /** Gives up the opening (not the task). */
   readonly signal?: AbortSignal;
@@ -54,6 +59,14 @@ export type ListOptions = {
   readonly ref?: Readonly<Record<string, string>>;
 };
 
+const openRules: Rules<OpenOptions> = {
+  agent: filledText, ttl: time, context: textMap(), purpose: text, for: text, ref: textMap(),
+  bind: oneOf("claim", "ticket", "auto"), scope: oneOf("process", "tree", "cgroup"), idempotencyKey: filledText, signal: anything,
+};
+const factRules = textMap({ gaps: true });
+const changeRules: Rules<ChangeOptions> = { agent: filledText, ref: textMap(), facts: factRules };
+const listRules: Rules<ListOptions> = { agent: filledText, state: filledText, ref: textMap() };
+
 /** The broker goes away for a restart, not for longer. */
 const patient = { retry: true, timeoutMs: 30_000 } as const;
 /** One agent may have tens of thousands of tasks. */
@@ -63,12 +76,15 @@ const forMany = { retry: true, timeoutMs: 120_000 } as const;
 export class Tasks {
   readonly #connection: Connection;
 
+  /** Throws INVALID_FIELD, CONFIG_INVALID. */
   constructor(options: BrokerOptions = {}) {
+    checkOptions(options, brokerRules);
     this.#connection = connect(options);
   }
 
   /** Throws INVALID_FIELD, NOT_FOUND (no such agent, or not yours to open for), AGENT_DISABLED, BROKER_UNREACHABLE. */
   async open(options: OpenOptions): Promise<Task> {
+    checkOptions(options, openRules, ["agent"]);
     const ttlMs = options.ttl === undefined ? 0 : parseDuration(options.ttl, "ttl");
     const record = await this.#connection.tasks.open({
       agent: options.agent,
@@ -106,7 +122,9 @@ export class Tasks {
   }
 
   /** Newest first; asks for the next page when it is reached. */
-  async *list({ agent = "", state, ref = {} }: ListOptions = {}): AsyncGenerator<Task, void, void> {
+  async *list(options: ListOptions = {}): AsyncGenerator<Task, void, void> {
+    checkOptions(options, listRules);
+    const { agent = "", state, ref = {} } = options;
     let pageToken = "";
     do {
       const request = { agent, state: state ?? "", refs: { ...ref }, pageSize: 0, pageToken };
@@ -120,7 +138,9 @@ export class Tasks {
    * The same change for all live tasks of an agent: each that it makes a difference to has a new epoch, and its older SVIDs
    * are dead. Answers with the IDs of those, and with how many were so already. A call that failed is simply repeated.
    */
-  async changeContexts({ agent, ref = {}, facts }: ChangeOptions): Promise<{ readonly changed: readonly string[]; readonly unchanged: number }> {
+  async changeContexts(options: ChangeOptions): Promise<{ readonly changed: readonly string[]; readonly unchanged: number }> {
+    checkOptions(options, changeRules, ["agent", "facts"]);
+    const { agent, ref = {}, facts } = options;
     const { changed, unchanged } = await this.#connection.tasks.changeContexts({ agent, refs: { ...ref }, ...changeOf(facts), dryRun: false }, forMany);
     return { changed, unchanged };
   }
@@ -184,6 +204,7 @@ export class Task {
 
   /** If any fact differs: a new epoch, and older SVIDs are dead. */
   async changeContext(facts: Facts): Promise<this> {
+    checkOptions({ facts }, { facts: factRules }, ["facts"]);
     return this.#learn(await this.#connection.tasks.changeContext({ task: this.id, ...changeOf(facts), dryRun: false }, patient));
   }
 

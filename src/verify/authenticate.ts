@@ -7,7 +7,10 @@
 // Fitting this into a framework is middleware.ts's business; the verdict, verifier.ts's.
 import type { Duplex } from "node:stream";
 import { errorCodes } from "../errors.ts";
+import { anything, checkOptions } from "../identity/options.ts";
+import type { Rules } from "../identity/options.ts";
 import { callerAt } from "./tls.ts";
+import { audienceRule, checkRules } from "./verifier.ts";
 import type { CheckOptions, Verifier } from "./verifier.ts";
 import type { Refused, Verdict } from "./verdict.ts";
 
@@ -22,16 +25,23 @@ export type Presented = { readonly authorization?: string | undefined; readonly 
 
 const bearer = /^Bearer +([\w.~+/-]+=*) *$/i;
 
-/** Who sends this request, or why it must not come in. */
-export function authenticate({ authorization, socket }: Presented, options: AuthenticateOptions): Verdict {
-  const { verifier } = options;
+export const authenticateRules: Rules<AuthenticateOptions> = { ...checkRules, verifier: anything, audience: audienceRule };
+
+/** Who sends this request, or why it must not come in. Throws only INVALID_FIELD, where options are wrong. */
+export function authenticate(presented: Presented, options: AuthenticateOptions): Verdict {
+  checkOptions(options, authenticateRules, ["verifier"]);
+  return judged(presented, options);
+}
+
+/** With options that have been looked at. */
+export function judged({ authorization, socket }: Presented, { verifier, accept, authorize, audience }: AuthenticateOptions): Verdict {
   if (authorization !== undefined && /^bearer\b/i.test(authorization)) {
     const token = bearer.exec(authorization)?.[1];
     if (token === undefined) return { accepted: false, reason: "VERIFY_MALFORMED", message: "the header Authorization holds no token" };
-    return verifier.jwt(token, options);
+    return verifier.jwt(token, { accept, authorize, audience });
   }
   const peer = callerAt(socket);
-  if (peer !== undefined) return verifier.again(peer, options);
+  if (peer !== undefined) return verifier.again(peer, { accept, authorize });
   return { accepted: false, reason: "VERIFY_NO_SVID", message: "neither a bearer token nor an mTLS connection" };
 }
 

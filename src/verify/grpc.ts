@@ -8,7 +8,8 @@ import type { Server } from "@grpc/grpc-js";
 import type { Socket } from "node:net";
 import type { Server as TlsServer } from "node:tls";
 import { BrevetError } from "../errors.ts";
-import { callerOf, createMtlsServer, secured } from "./tls.ts";
+import { checkOptions } from "../identity/options.ts";
+import { callerOf, createMtlsServer, mtlsRules, secured } from "./tls.ts";
 import type { MtlsOptions, PeerOptions } from "./tls.ts";
 import type { Accepted } from "./verdict.ts";
 
@@ -52,6 +53,7 @@ export class GrpcListener {
 
 /** For a grpc-js client: our SVID, and a server that `authorize` agrees to, whatever it is called. */
 export function grpcCredentials(options: PeerOptions): ChannelCredentials {
+  checkOptions(options, mtlsRules, ["verifier", "source", "authorize"]);
   return new SvidCredentials(options);
 }
 

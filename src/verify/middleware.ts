@@ -4,7 +4,8 @@
 // Who is accepted and what a refused caller hears is authenticate.ts's business.
 import type { Duplex } from "node:stream";
 import { BrevetError } from "../errors.ts";
-import { authenticate, refusalOf } from "./authenticate.ts";
+import { aFunction, checkOptions } from "../identity/options.ts";
+import { authenticateRules, judged, refusalOf } from "./authenticate.ts";
 import type { AuthenticateOptions, Presented, Refusal } from "./authenticate.ts";
 import type { Accepted, Refused } from "./verdict.ts";
 
@@ -41,19 +42,20 @@ export type Guard = {
   hono(this: void, context: HonoContext, next: () => Promise<void>): Promise<Response | void>;
 };
 
-/** Lets in whoever is accepted and authorized, and answers the others. */
+/** Lets in whoever is accepted and authorized, and answers the others. Throws INVALID_FIELD. */
 export function guard(options: GuardOptions): Guard {
+  checkOptions(options, { ...authenticateRules, onRefused: aFunction }, ["verifier"]);
   const judge = (presented: Presented): { caller: Accepted } | { refusal: Refusal } => {
-    const verdict = authenticate(presented, options);
+    const verdict = judged(presented, options);
     if (verdict.accepted) return { caller: verdict };
     options.onRefused?.(verdict);
     return { refusal: refusalOf(verdict) };
   };
   const admit = (request: NodeRequest, response: NodeResponse, next: (caller: Accepted) => void): void => {
-    const judged = judge({ authorization: request.headers.authorization, socket: request.socket });
-    if ("caller" in judged) return next(judged.caller);
-    response.writeHead(judged.refusal.status, { ...judged.refusal.headers });
-    response.end(judged.refusal.body);
+    const answer = judge({ authorization: request.headers.authorization, socket: request.socket });
+    if ("caller" in answer) return next(answer.caller);
+    response.writeHead(answer.refusal.status, { ...answer.refusal.headers });
+    response.end(answer.refusal.body);
   };
   return {
     node: (handler) => (request, response) => admit(request, response, (task) => handler(Object.assign(request, { task }), response)),
@@ -62,15 +64,15 @@ export function guard(options: GuardOptions): Guard {
       next();
     }),
     fastify: async (request, reply) => {
-      const judged = judge({ authorization: request.headers.authorization, socket: request.raw.socket });
-      if ("refusal" in judged) return reply.code(judged.refusal.status).headers({ ...judged.refusal.headers }).send(judged.refusal.body);
-      request.task = judged.caller;
+      const answer = judge({ authorization: request.headers.authorization, socket: request.raw.socket });
+      if ("refusal" in answer) return reply.code(answer.refusal.status).headers({ ...answer.refusal.headers }).send(answer.refusal.body);
+      request.task = answer.caller;
       return undefined;
     },
     hono: async (context, next) => {
-      const judged = judge({ authorization: context.req.header("authorization"), socket: socketOf(context.env) });
-      if ("refusal" in judged) return new Response(judged.refusal.body, { status: judged.refusal.status, headers: { ...judged.refusal.headers } });
-      context.set("task", judged.caller);
+      const answer = judge({ authorization: context.req.header("authorization"), socket: socketOf(context.env) });
+      if ("refusal" in answer) return new Response(answer.refusal.body, { status: answer.refusal.status, headers: { ...answer.refusal.headers } });
+      context.set("task", answer.caller);
       return await next();
     },
   };

@@ -14,6 +14,9 @@ import type { Duplex } from "node:stream";
 import * as tls from "node:tls";
 import type { WorkloadSource } from "../client/source.ts";
 import { BrevetError } from "../errors.ts";
+import { aFunction, anything, checkOptions, filledText, listOf, text } from "../identity/options.ts";
+import type { Rules } from "../identity/options.ts";
+import { checkRules } from "./verifier.ts";
 import type { CheckOptions, Verifier } from "./verifier.ts";
 import type { Accepted, Refused } from "./verdict.ts";
 
@@ -32,6 +35,9 @@ export type MtlsOptions = CheckOptions & {
 /** Of a client: whom it wants at the other end. */
 export type PeerOptions = MtlsOptions & { readonly authorize: NonNullable<MtlsOptions["authorize"]> };
 export type ConnectOptions = PeerOptions & { readonly host: string; readonly port: number };
+
+export const mtlsRules: Rules<MtlsOptions> = { ...checkRules, verifier: anything, source: anything, hint: text, onRefused: aFunction, protocols: listOf(filledText) };
+const connectRules: Rules<ConnectOptions> = { ...mtlsRules, host: anything, port: anything };
 
 /** On the socket itself, since HTTP/2 shows its users only a proxy of it. */
 const callerKey = Symbol("the accepted caller");
@@ -67,12 +73,14 @@ export function createHttp2Server(options: MtlsOptions, onRequest: (request: htt
 
 /** An HTTP/2 session with a service or agent that `authorize` agrees to. Close it at the end. */
 export function connectHttp2(options: ConnectOptions): http2.ClientHttp2Session {
+  checkOptions(options, connectRules, ["verifier", "source", "authorize"]);
   const createConnection = (): tls.TLSSocket => connectMtls({ ...options, protocols: ["h2"] });
   return http2.connect(`https://${options.host}:${options.port}`, { createConnection });
 }
 
 /** Connects to a service or agent that `authorize` agrees to; `secureConnect` comes only for those. */
 export function connectMtls(options: ConnectOptions): tls.TLSSocket {
+  checkOptions(options, connectRules, ["verifier", "source", "authorize"]);
   return secured(options, { host: options.host, port: options.port });
 }
 
@@ -101,6 +109,7 @@ export class MtlsAgent extends https.Agent {
   readonly #options: PeerOptions;
 
   constructor(options: PeerOptions) {
+    checkOptions(options, mtlsRules, ["verifier", "source", "authorize"]);
     super({ keepAlive: true, maxCachedSessions: 0 });
     this.#options = options;
     options.source.on("update", this.#dropIdle);
@@ -141,6 +150,7 @@ function contextOrNone(options: MtlsOptions): tls.SecureContextOptions {
 }
 
 function serverOptions(options: MtlsOptions, protocols: readonly string[] = ["http/1.1"]): tls.TlsOptions {
+  checkOptions(options, mtlsRules, ["verifier", "source"]);
   return {
     ...contextOrNone(options),
     requestCert: true,
@@ -168,7 +178,8 @@ function gated<S extends tls.Server | http2.Http2SecureServer>(server: S, option
   return server;
 }
 
-function admit(socket: tls.TLSSocket, { verifier, onRefused, ...check }: MtlsOptions): boolean {
+function admit(socket: tls.TLSSocket, { verifier, onRefused, accept, authorize }: MtlsOptions): boolean {
+  const check = { accept, authorize };
   socket.on("error", () => {}); // a refused or cut connection must not end the process
   const fresh = socket.authorized && !socket.isSessionReused();
   const leaf = socket.getPeerCertificate(true);

@@ -10,10 +10,12 @@ import { once } from "node:events";
 import type { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { BrevetError, invalid } from "../errors.ts";
-import { connect } from "../client/connect.ts";
+import { brokerRules, connect } from "../client/connect.ts";
 import type { BrokerOptions, Connection } from "../client/connect.ts";
 import { parseDuration } from "../identity/duration.ts";
 import type { Duration } from "../identity/duration.ts";
+import { aFunction, checkOptions, duration, filledText, listOf, oneOf, someOf, text, time, trustDomain } from "../identity/options.ts";
+import type { Rules } from "../identity/options.ts";
 import type { Authorizer } from "./authorize.ts";
 import { BundleView } from "./bundles.ts";
 import { FeedView } from "./feed.ts";
@@ -52,6 +54,22 @@ export type CheckOptions = {
   readonly authorize?: Authorizer;
 };
 
+const kinds = listOf(oneOf("agent", "service"));
+export const checkRules: Rules<CheckOptions> = { accept: kinds, authorize: aFunction };
+export const audienceRule = someOf(filledText);
+const jwtRules: Rules<CheckOptions & Pick<VerifierOptions, "audience">> = { ...checkRules, audience: audienceRule };
+const verifierRules: Rules<VerifierOptions> = {
+  ...brokerRules, audience: audienceRule, maxStaleness: time, onStale: staleness, accept: kinds,
+  name: (value) => text(value) ?? ((value as string).length <= 64 ? undefined : "must be at most 64 characters long"),
+  trustDomain, trustDomains: listOf(trustDomain),
+};
+
+function staleness(value: unknown): string | undefined {
+  const { acceptIssuedBefore, ...rest } = (typeof value === "object" && value !== null ? value : {}) as Record<string, unknown>;
+  const isGrace = duration(acceptIssuedBefore) === undefined && Object.keys(rest).length === 0;
+  return value === "refuse" || isGrace ? undefined : "must be refuse, or { acceptIssuedBefore: … } with a duration such as 30s";
+}
+
 const mostSeen = 10_000;
 const askAgainMs = 1_000;
 
@@ -72,7 +90,9 @@ export class Verifier {
   /** The broker's own trust domain. */
   #own: string | undefined;
 
+  /** Throws INVALID_FIELD, CONFIG_INVALID. */
   constructor(options: VerifierOptions = {}) {
+    checkOptions(options, verifierRules);
     const { maxStaleness = "10s", onStale = "refuse", name = programName() } = options;
     this.#options = options;
     this.#graceMs = onStale === "refuse" ? 0 : parseDuration(onStale.acceptIssuedBefore, "onStale.acceptIssuedBefore");
@@ -104,8 +124,9 @@ export class Verifier {
     });
   }
 
-  /** `token`: JWS compact, without `Bearer`. Throws only where no audience is given, here or in the constructor. */
+  /** `token`: JWS compact, without `Bearer`. Throws only INVALID_FIELD: where options are wrong, or no audience is given, here or in the constructor. */
   jwt(token: string, options: CheckOptions & { readonly audience?: string | readonly string[] } = {}): Verdict {
+    checkOptions(options, jwtRules);
     const given = options.audience ?? this.#options.audience ?? [];
     const audiences = typeof given === "string" ? [given] : given;
     if (audiences.length === 0) throw invalid([{ field: "audience", description: "say what this service is called in JWT-SVIDs" }]);
@@ -114,8 +135,9 @@ export class Verifier {
     });
   }
 
-  /** `chain`: DER certificates, leaf first, concatenated; that its holder has the key is for TLS to prove (tls.ts). */
+  /** `chain`: DER certificates, leaf first, concatenated; that its holder has the key is for TLS to prove (tls.ts). Throws only INVALID_FIELD. */
   x509(chain: Buffer, options: CheckOptions = {}): Verdict {
+    checkOptions(options, checkRules);
     return this.#judgeX509(chain, options, "us");
   }
 
