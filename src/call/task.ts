@@ -78,7 +78,7 @@ export class AgentTask {
     return this.#epochs.ended;
   }
 
-  /** A JWT-SVID (JWS compact) for this audience; the same one until half of its life is over. */
+  /** A JWT-SVID (JWS compact) for this audience, as `source.jwt` has it: right after a change of context it may be the old one. */
   async jwt(audience: string | readonly string[]): Promise<string> {
     this.signal.throwIfAborted();
     return await this.source.jwt(audience, this.id);

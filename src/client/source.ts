@@ -135,7 +135,11 @@ export class WorkloadSource extends EventEmitter<Events> {
     return { key, cert };
   }
 
-  /** A JWT-SVID (JWS compact) for these audiences; the same one until half of its life is over. Throws DENIED_AUDIENCE and others. */
+  /**
+   * A JWT-SVID (JWS compact) for these audiences; the same one until half of its life is over, or until the broker's stream
+   * said that its epoch is. Right after a change of context, in the program that made it too, that may not have come yet: the
+   * token is then the old one, which verifiers refuse, until `svid().binding` has the new epoch. Throws DENIED_AUDIENCE and others.
+   */
   async jwt(audience: string | readonly string[], hint?: string): Promise<string> {
     const audiences = typeof audience === "string" ? [audience] : [...audience];
     const { spiffeId } = this.svid(hint);

@@ -202,7 +202,10 @@ export class Task {
     return this.#ended.signal;
   }
 
-  /** If any fact differs: a new epoch, and older SVIDs are dead. */
+  /**
+   * If any fact differs: a new epoch, and older SVIDs are dead. Who holds them hears it by the stream a moment later, a
+   * WorkloadSource of this very program too: it holds the new ones when its `svid().binding` has this task's `epoch`.
+   */
   async changeContext(facts: Facts): Promise<this> {
     checkOptions({ facts }, { facts: factRules }, ["facts"]);
     return this.#learn(await this.#connection.tasks.changeContext({ task: this.id, ...changeOf(facts), dryRun: false }, patient));
