@@ -17,7 +17,7 @@ export function loadKeyEncryptionKey(path: string, authoritiesExist: boolean): B
     make(path);
   }
   const file = found(path);
-  if (file?.isFile() !== true) throw unusable(`${path} is no file: name one of the key's own`);
+  if (file?.isFile() !== true) throw unusable(`${path} is no file: name one for the key alone`);
   if ((file.mode & 0o077) !== 0) throw unusable(`others may read ${path}: chmod 600 ${path}`);
   const key = Buffer.from(asked(path, () => readFileSync(path, "utf8")).trim(), "base64");
   if (key.length !== bytes) throw unusable(`${path} must hold ${bytes} bytes in base64`);
