@@ -3,7 +3,7 @@
 // headers, what is refused and how little the refused one learns, that a rule which is misspelt refuses
 // all, and that nothing is accepted once the database is gone.
 // The same through a real Envoy is interop/envoy.test.ts's; the rules of verification, verify.test.ts's.
-import { Client, Metadata, credentials } from "@grpc/grpc-js";
+import { Client, Metadata, credentials, status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { CheckResponse__Output } from "../src/generated/envoy/service/auth/v3/CheckResponse.ts";
 import { envoyServices } from "../src/proto.ts";
@@ -164,10 +164,13 @@ test("what a change of context or an end has killed is refused by the next answe
 
 test("a broker without its database refuses what it can't know to be alive, and recovers", async () => {
   const [here, there] = world.brokers as [BrokerProcess, BrokerProcess];
+  const [validated, elsewhere] = [{ audience: "crm", svid: token }, { socket: there.workloadSocket }];
   expect(await answerTo({ peer: x509 }, there)).toEqual(passes());
+  expect(await agent.call("ValidateJWTSVID", validated, elsewhere)).toMatchObject({ spiffeId: task.spiffeId });
   wire.tear();
   await world.until("it is stale", async () => "refused" in (await answerTo({ peer: x509 }, there)));
   expect(await answerTo({ peer: x509 }, there)).toEqual(refuses("VERIFY_STALE", 503));
+  await expect(agent.call("ValidateJWTSVID", validated, elsewhere)).rejects.toMatchObject({ code: "VERIFY_STALE", status: status.UNAVAILABLE });
   expect(await answerTo({ peer: x509 }, here)).toEqual(passes());
   wire.mend();
   await world.until("it is fresh", async () => "headers" in (await answerTo({ peer: x509 }, there)));

@@ -253,6 +253,7 @@ describe("ValidateJWTSVID", () => {
     const forged = `${svid.token.slice(0, -86)}${"A".repeat(86)}`;
     await expect(validate(forged, "crm")).rejects.toMatchObject({ ...invalid, metadata: { verdict: "VERIFY_SIGNATURE" } });
     await expect(validate("no token", "crm")).rejects.toMatchObject({ ...invalid, violations: [{ field: "svid" }] });
+    await expect(validate("no token", "")).rejects.toMatchObject({ ...invalid, violations: [{ field: "audience" }, { field: "svid" }] });
     await expect(validate("", "")).rejects.toMatchObject({ ...invalid, violations: [{ field: "audience" }, { field: "svid" }] });
   });
 

@@ -15,6 +15,10 @@ const latestSeconds = 62_135_596_800; // as far from 1970 as the year 1
 export class Fields {
   readonly #violations: Violation[] = [];
 
+  get areGood(): boolean {
+    return this.#violations.length === 0;
+  }
+
   /** Refuses if anything was wrong. */
   check(): void {
     if (this.#violations.length > 0) throw invalid(this.#violations);

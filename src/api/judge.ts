@@ -3,7 +3,7 @@
 // broker's feed: what was ended here is refused from the commit on, what another broker ended as soon as
 // this one has heard of it. A broker that has not read the database for ten seconds accepts nothing.
 // X509-SVID section 5, JWT-SVID section 4. Threats T14, T24-T28.
-// Who asks, and in which words, is validate.ts's and envoy-check.ts's business.
+// Who asks, and in which words, is validate.ts's, introspect.ts's and envoy-check.ts's business.
 import { BrevetError } from "../errors.ts";
 import type { TrustBundle } from "../identity/bundle.ts";
 import type { JwtSvid } from "../identity/svid.ts";
@@ -50,6 +50,15 @@ export class Judge {
     return judge(() => this.#genuineX509(leaf), { accept, authorize, mustBeAlive: (caller) => this.#mustBeAlive(caller) });
   }
 
+  /** Genuine, and its task's epoch not revoked as far as is known, and enough is known. @throws BrevetError VERIFY_… */
+  async liveJwt(token: string, audience: string): Promise<JwtSvid> {
+    await this.#feed.keepFresh();
+    const svid = this.genuineJwt(token, audience);
+    if (svid.binding) this.#mustBeAlive(svid.binding);
+    else this.#mustBeFresh();
+    return svid;
+  }
+
   /** Whatever its task's epoch. @throws BrevetError VERIFY_… */
   genuineJwt(token: string, audience: string): JwtSvid {
     const { of, jwt } = this.#keys;
@@ -70,9 +79,13 @@ export class Judge {
     return found;
   }
 
-  #mustBeAlive({ task, epoch }: Accepted): void {
+  #mustBeAlive({ task, epoch }: Pick<Accepted, "task" | "epoch">): void {
     const revoked = this.#feed.epochOf(task);
     if (revoked > epoch) throw new BrevetError("VERIFY_REVOKED", `task ${task}: epoch ${epoch} is revoked, below ${revoked}`);
+    this.#mustBeFresh();
+  }
+
+  #mustBeFresh(): void {
     const { silentMs } = this.#feed;
     if (silentMs > mostStaleMs) throw new BrevetError("VERIFY_STALE", `the database was last read ${Math.round(silentMs / 1_000)} s ago`);
   }

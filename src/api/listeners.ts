@@ -116,7 +116,7 @@ export function createApi(p: ApiParts): Api {
     api.addService(services.trust, trustHandlers(api, info));
   }
   const judge = new Judge(trust, feed);
-  const validate = validator(judge, (subject) => feed.epochOf(subject));
+  const validate = validator(judge);
   const onLost = (subject: string): void => p.propagation.streamLost(subject);
   for (const api of [workload, network]) {
     api.addService(services.workload, workloadHandlers(api, { ...p, trustDomain, validate, onServicesChanged: p.onServices, onLost }));

@@ -68,13 +68,7 @@ export function workloadHandlers(server: ApiServer, parts: WorkloadParts): Spiff
       }));
     }),
 
-    ValidateJWTSVID: server.unary("ValidateJWTSVID", (request: { audience: string; svid: string }) => {
-      const fields = new Fields();
-      fields.text("audience", request.audience, mostAudienceLength, true);
-      if (request.svid === "") fields.wrong("svid", "is required");
-      fields.check();
-      return parts.validate(request.svid, request.audience);
-    }),
+    ValidateJWTSVID: server.unary("ValidateJWTSVID", (request: { audience: string; svid: string }) => parts.validate(request)),
 
     FetchWITSVID: server.stream("FetchWITSVID", async () => unimplemented()),
     FetchWITBundles: server.stream("FetchWITBundles", async () => unimplemented()),
