@@ -24,6 +24,9 @@ agents:${agentNamed("researcher", "    tasksPerInstance: 2")}${agentNamed("worke
   - name: stranger
     owner: lead@example.org
     selectors: [{ uid: 54321 }]
+  - name: loner
+    owner: lead@example.org
+    selectors: [{ uid: 54322 }]
 `;
 const asRoot = ownUid === 0;
 
@@ -81,6 +84,29 @@ describe("a claim by ID", () => {
     const refusals = await Promise.allSettled([bystander.claim(task), bystander.claim(newTaskId(Date.now()))]);
     for (const refusal of refusals) expect(refusal).toMatchObject({ reason: { status: 5, code: "NOT_FOUND", message: "task: no such task" } });
     expect(await world.get(task)).toMatchObject({ state: "ready" });
+  });
+
+  test.runIf(asRoot)("by a prefix finds tasks of its own agents alone, however many others begin alike", async () => {
+    const loner = await world.agent({ uid: 54_322 });
+    living.add(loner);
+    const opened = (of: string): Promise<string> => world.open({ agent: of }, world.admin).then(({ id }) => id);
+    // the first eight characters are the same for a minute
+    const [prefix, task] = await world.until("tasks that begin alike", async () => {
+      const [own, ...others] = [await opened("loner"), ...(await Promise.all(Array.from({ length: 8 }, () => opened("stranger"))))];
+      const start = own.slice(0, 8);
+      return others.every((id) => id.startsWith(start)) && ([start, own] as const);
+    });
+    expect((await loner.claim(prefix)).task.id).toBe(task);
+    const refusal = await bystander.claim(prefix).then(() => "", (error: Error) => error.message);
+    expect(refusal).not.toContain(task);
+  });
+
+  test("for a process that the caller may not claim for is refused alike, whether or not there is such a task", async () => {
+    const { id } = await world.open({ agent: "stranger" }, world.admin);
+    const other = { pid: 1 };
+    const refusals = await Promise.allSettled([bystander.claim(id, other), bystander.claim(newTaskId(Date.now()), other)]);
+    expect(new Set(refusals.map((refusal) => String((refusal as PromiseRejectedResult).reason))).size).toBe(1);
+    expect(refusals[0]).toMatchObject({ reason: { code: "DENIED_ROLE" } });
   });
 
   test("of a task that is over says in which state it is", async () => {

@@ -59,16 +59,12 @@ export class Access {
 
   /** @throws BrevetError NOT_FOUND, INVALID_FIELD if it could mean several */
   async task(call: Call, reference: string): Promise<TaskRow> {
-    return this.#one(reference, await this.agents(call));
+    return this.taskOf(await this.agents(call), reference);
   }
 
-  /** For those who ask for more than to see it, and are judged by that: a task's ID is no secret. */
-  async anyTask(reference: string): Promise<TaskRow> {
-    return this.#one(reference, null);
-  }
-
-  async #one(reference: string, agents: readonly string[] | null): Promise<TaskRow> {
-    const rows = (await this.#candidates(reference)).filter((row) => agents === null || agents.includes(row.agent));
+  /** Of these agents alone; null: of all. Another's is answered as one that is not there. */
+  async taskOf(agents: readonly string[] | null, reference: string): Promise<TaskRow> {
+    const rows = (await this.#candidates(reference, agents)).filter((row) => agents === null || agents.includes(row.agent));
     if (rows.length > 1) {
       throw invalid([{ field: "task", description: `could mean ${rows.map((row) => row.id).join(", ")}: give more of it` }]);
     }
@@ -77,7 +73,7 @@ export class Access {
     return row;
   }
 
-  async #candidates(reference: string): Promise<TaskRow[]> {
+  async #candidates(reference: string, agents: readonly string[] | null): Promise<TaskRow[]> {
     const { store } = this.#p;
     const fields = new Fields();
     fields.task("task", reference);
@@ -87,7 +83,7 @@ export class Access {
     if (reference.startsWith("spiffe://")) return this.#bySpiffeId(reference);
     const pid = /^pid:([1-9][0-9]{0,9})$/.exec(reference);
     if (pid) return getTasks(store, this.#p.bindings.ofPid(Number(pid[1])));
-    return getTasks(store, await findTaskIds(store, reference));
+    return getTasks(store, await findTaskIds(store, reference, agents));
   }
 
   async #bySpiffeId(reference: string): Promise<TaskRow[]> {

@@ -14,6 +14,7 @@ import type { AgentHandlers } from "../generated/brevet/v1/Agent.ts";
 import type { ClaimRequest__Output } from "../generated/brevet/v1/ClaimRequest.ts";
 import type { FinishRequest__Output } from "../generated/brevet/v1/FinishRequest.ts";
 import type { StatusRequest__Output } from "../generated/brevet/v1/StatusRequest.ts";
+import type { Facts } from "../identity/selectors.ts";
 import { scopes } from "../identity/task.ts";
 import { getTasks } from "../record/tasks.ts";
 import type { TaskRow } from "../record/tasks.ts";
@@ -52,16 +53,19 @@ export function agentHandlers(server: ApiServer, p: AgentParts): AgentHandlers {
       const scope = fields.oneOf("scope", request.scope, scopes, null);
       if (request.auto && scope !== null) fields.wrong("scope", "goes without auto");
       fields.check();
-      const task = request.auto ? undefined : await (reference === "" ? p.claims.ofTicket(ticket) : p.access.anyTask(reference));
+      const factsOf = (process: Caller): Promise<Facts> => p.claims.facts(process, call);
       const speaksFor = async (process: Caller): Promise<boolean> => {
         if (!request.sidecar) return false;
-        const facts = await p.claims.facts(caller, call);
-        const agents = task ? [task.agent] : p.catalog.matchingAgents(await p.claims.facts(process, call));
-        return agents.some((agent) => p.catalog.maySpeakFor(agent, facts));
+        const facts = await factsOf(caller);
+        return p.catalog.matchingAgents(await factsOf(process)).some((agent) => p.catalog.maySpeakFor(agent, facts));
       };
+      // before any task is looked for: whoever may not claim for the process learns of none
       const process = request.pid === 0 || request.pid === caller.pid ? caller : await attestOther(request.pid, caller, p.hash, speaksFor);
       const sidecar = request.sidecar ? caller : null;
       try {
+        const claimable = async (): Promise<string[]> =>
+          sidecar === process ? p.catalog.agentsSpokenForBy(await factsOf(process)) : p.catalog.matchingAgents(await factsOf(process));
+        const task = request.auto ? undefined : await (reference === "" ? p.claims.ofTicket(ticket) : p.access.taskOf(await claimable(), reference));
         const { bound, row } = task
           ? await p.claims.claim(task, ticket, process, actorOf(call), call, sidecar, scope)
           : await p.claims.claimAny(process, actorOf(call), call, caller);

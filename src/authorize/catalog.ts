@@ -54,6 +54,10 @@ export class LiveCatalog {
     return facts.uid === 0 || this.isAgent(name, facts) || matchSelectors(sidecarsOf(agent.definition), facts).matches;
   }
 
+  agentsSpokenForBy(facts: Facts): string[] {
+    return this.agents.map(({ definition }) => definition.name).filter((name) => this.maySpeakFor(name, facts));
+  }
+
   /** Agents that it may speak for without being root, where it comes before their processes. */
   agentsBeside(facts: Facts): string[] {
     return this.agents.filter(({ definition }) => matchSelectors([...definition.selectors, ...sidecarsOf(definition)], facts).matches).map(({ definition }) => definition.name);

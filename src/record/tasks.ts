@@ -319,17 +319,20 @@ export async function dueTasks(store: Store): Promise<{ due: string[]; nextMs: n
 
 const findStatement: Statement = {
   name: "find_task",
-  text: `select id::text as id from tasks where id between $2::uuid and $3::uuid
-    union select task::text from svids where serial = any($1::text[]) and task is not null limit 5`,
+  text: `select id::text as id from tasks where id between $2::uuid and $3::uuid and ($4::text[] is null or agent = any($4::text[]))
+    union select t.id::text from svids s join tasks t on t.id = s.task where s.serial = any($1::text[]) and ($4::text[] is null or t.agent = any($4::text[])) limit 5`,
 };
 
-/** Task IDs that a prefix of one, a certificate's serial (hex in any letters, or decimal) or a `jti` may mean. */
-export async function findTaskIds(store: Store, text: string): Promise<string[]> {
+/**
+ * Task IDs that a prefix of one, a certificate's serial (hex in any letters, or decimal) or a `jti` may mean; of these agents
+ * alone (null: of all), so that others' are not in the way.
+ */
+export async function findTaskIds(store: Store, text: string, agents: readonly string[] | null): Promise<string[]> {
   const hex = text.replace(/^0x/i, "").replaceAll(/[:-]/g, "").toLowerCase();
   const isPrefix = /^[0-9a-f]{1,32}$/.test(hex);
   const bound = (filler: string): string | null => (isPrefix ? hex.padEnd(32, filler) : null);
   const serial = /^[0-9]{33,49}$/.test(text) ? BigInt(text).toString(16) : hex; // 126 bits at least: never as short as hex
-  return (await store.query(findStatement, [[text, hex, serial], bound("0"), bound("f")])).map((row) => row["id"] as string);
+  return (await store.query(findStatement, [[text, hex, serial], bound("0"), bound("f"), agents])).map((row) => row["id"] as string);
 }
 
 export type ClaimOutcome =
