@@ -371,6 +371,33 @@ describe("a worker", () => {
   });
 });
 
+describe("a supervisor", () => {
+  type Ended = { readonly id: string; readonly state: string; readonly endReason: string };
+  const finish = async (by: Agent, request: object): Promise<Ended> => await by.call<Ended>("Finish", { success: true, ...request }, { service: "agent" });
+  const supervised = async (): Promise<{ supervisor: Agent; task: string; spiffeId: string }> => {
+    const [{ id: task, spiffeId }, supervisor, mine] = [await world.open(), await agent(), await agent()];
+    await supervisor.call("Claim", { task, pid: mine.pid, supervised: true }, { service: "agent" });
+    return { supervisor, task, spiffeId };
+  };
+
+  test("says how it ended, by whatever names the task, and is answered alike when it says so again", async () => {
+    const { supervisor, task, spiffeId } = await supervised();
+    const ended = await finish(supervisor, { task: spiffeId });
+    expect(ended).toMatchObject({ id: task, state: "closed" });
+    for (const name of [task, task.toUpperCase(), spiffeId]) expect(await finish(supervisor, { task: name, success: false, reason: "exit 3" })).toEqual(ended);
+  });
+
+  test("that comes late is told how the task ended; so is whoever may see it, and nobody else", async () => {
+    const { supervisor, task } = await supervised();
+    await expect(world.workload.agent.finish({ task, success: true, reason: "" })).rejects.toMatchObject({ code: "NOT_FOUND" });
+    await world.abort(task, "on second thoughts");
+    const aborted = { id: task, state: "aborted", endReason: "on second thoughts" };
+    expect(await finish(supervisor, { task })).toMatchObject(aborted);
+    expect(await world.workload.agent.finish({ task, success: true, reason: "" })).toMatchObject(aborted);
+    if (asRoot) await expect(finish(bystander, { task })).rejects.toMatchObject({ code: "NOT_FOUND", message: "task: no such task" });
+  });
+});
+
 describe("the exit of the process", () => {
   test.each([["researcher", "aborted"], ["worker", "closed"]])("ends its tasks, as agent %s wants it: %s", async (name, state) => {
     const mine = await agent();

@@ -15,7 +15,7 @@ import type { ClaimRequest__Output } from "../generated/brevet/v1/ClaimRequest.t
 import type { FinishRequest__Output } from "../generated/brevet/v1/FinishRequest.ts";
 import type { StatusRequest__Output } from "../generated/brevet/v1/StatusRequest.ts";
 import type { Facts } from "../identity/selectors.ts";
-import { scopes } from "../identity/task.ts";
+import { scopes, terminalStates } from "../identity/task.ts";
 import { getTasks } from "../record/tasks.ts";
 import type { TaskRow } from "../record/tasks.ts";
 import type { Store } from "../record/store.ts";
@@ -23,7 +23,7 @@ import type { Revoker } from "../revoke/revoke.ts";
 import type { Access } from "./access.ts";
 import { actorOf } from "./access.ts";
 import { Fields } from "./fields.ts";
-import type { ApiServer } from "./server.ts";
+import type { ApiServer, Call } from "./server.ts";
 import { toTask } from "./tasks.ts";
 
 export type AgentParts = {
@@ -69,7 +69,7 @@ export function agentHandlers(server: ApiServer, p: AgentParts): AgentHandlers {
         const { bound, row } = task
           ? await p.claims.claim(task, ticket, process, actorOf(call), call, sidecar, scope)
           : await p.claims.claimAny(process, actorOf(call), call, caller);
-        if (request.supervised && process !== caller) bound.supervisor = { pid: caller.pid, startTime: caller.startTime };
+        if (request.supervised && process !== caller) p.bindings.supervise(bound, { pid: caller.pid, startTime: caller.startTime });
         p.onClaimed(row);
         const endpoint = p.endpointOf(bound.task);
         return { task: toTask(row, p.trustDomain, endpoint), endpoint: `unix://${endpoint}` };
@@ -81,14 +81,15 @@ export function agentHandlers(server: ApiServer, p: AgentParts): AgentHandlers {
     Finish: server.unary("Agent.Finish", async (request: FinishRequest__Output, call) => {
       const { caller } = call.connection;
       const fields = new Fields();
-      fields.text("task", request.task, 64, true);
+      fields.task("task", request.task);
       const reason = request.success ? "" : fields.text("reason", request.reason, 1024, true);
       fields.check();
-      const supervisor = p.bindings.get(request.task)?.supervisor;
-      if (supervisor?.pid !== caller.pid || supervisor.startTime !== caller.startTime) throw notFound("task", "task that the caller supervises");
-      const { row } = await p.revoker.end(request.task, request.success ? "closed" : "aborted", reason || "closed", actorOf(call));
-      if (!row) throw notFound("task", "task");
-      return toTask(row, p.trustDomain, p.endpointOf(row.id));
+      const exact = request.task.toLowerCase();
+      const row = p.bindings.isSupervised(exact, caller) ? null : await finished(p, call, request.task);
+      if (row && !p.bindings.isSupervised(row.id, caller)) return toTask(row, p.trustDomain, p.endpointOf(row.id));
+      const { row: over } = await p.revoker.end(row?.id ?? exact, request.success ? "closed" : "aborted", reason || "closed", actorOf(call));
+      if (!over) throw notFound("task", "task");
+      return toTask(over, p.trustDomain, p.endpointOf(over.id));
     }),
 
     Status: server.unary("Agent.Status", async (_request: StatusRequest__Output, call) => {
@@ -106,6 +107,17 @@ export function agentHandlers(server: ApiServer, p: AgentParts): AgentHandlers {
       return { tasks, services: p.catalog.matchingServices(caller.facts) };
     }),
   };
+}
+
+/** A task that the caller supervises, or may see and that is over. */
+async function finished({ access, bindings }: AgentParts, call: Call, reference: string): Promise<TaskRow> {
+  const { caller } = call.connection;
+  const seen = await access.agents(call);
+  const row = await access.taskOf(seen && [...seen, ...bindings.supervisedAgents(caller)], reference);
+  if (bindings.isSupervised(row.id, caller)) return row;
+  if (seen?.includes(row.agent) === false) throw notFound("task", "task");
+  if (!terminalStates.has(row.state)) throw notFound("task", "task that the caller supervises");
+  return row;
 }
 
 /** The same answer for a process that is not there and for one that the asker may not speak for. */

@@ -72,6 +72,8 @@ export type BindingsOptions = {
   readonly attest: (pid: number) => Caller;
 };
 
+const mostRemembered = 1000;
+
 export class Bindings {
   readonly #o: BindingsOptions;
   readonly #byPid = new Map<number, Instance>();
@@ -80,6 +82,8 @@ export class Bindings {
   /** By the cgroup's ID. */
   readonly #byCgroup = new Map<string, Instance>();
   readonly #byTask = new Map<string, Bound>();
+  /** Of tasks that are over, the newest last: their supervisors may not have spoken yet. */
+  readonly #supervised = new Map<string, Bound>();
   readonly #members: MemberWatch;
   readonly #watchers = new Map<string, Set<(task: string) => void>>();
   readonly #newcomers = new Set<(instance: Instance) => void>();
@@ -191,6 +195,7 @@ export class Bindings {
     this.#byTask.delete(task);
     const { instance } = bound;
     this.#setSidecars(bound, []);
+    if (bound.supervisor) this.#remember(bound);
     instance.bound.splice(instance.bound.indexOf(bound), 1);
     if (instance.cgroup) {
       if (!instance.bound.some(({ agent }) => agent === bound.agent)) this.#members.unwatch(instance.cgroup, bound.agent);
@@ -198,6 +203,28 @@ export class Bindings {
     }
     this.#notify(bound);
     return bound;
+  }
+
+  /** Who will say how it ended; it may have ended already. */
+  supervise(bound: Bound, supervisor: Supervisor): void {
+    bound.supervisor = supervisor;
+    if (this.#byTask.get(bound.task) !== bound) this.#remember(bound);
+  }
+
+  /** Whether this very process is the supervisor of a live task, or of one of the last that ended. */
+  isSupervised(task: string, process: Supervisor): boolean {
+    return isSupervisor((this.#byTask.get(task) ?? this.#supervised.get(task))?.supervisor, process);
+  }
+
+  /** Agents of the tasks that it supervises. */
+  supervisedAgents(process: Supervisor): string[] {
+    return [...this.#byTask.values(), ...this.#supervised.values()].filter(({ supervisor }) => isSupervisor(supervisor, process)).map(({ agent }) => agent);
+  }
+
+  #remember(bound: Bound): void {
+    this.#supervised.set(bound.task, bound);
+    const [oldest] = this.#supervised.keys();
+    if (this.#supervised.size > mostRemembered && oldest !== undefined) this.#supervised.delete(oldest);
   }
 
   /** The task has a new epoch: whoever streams for its instance looks again. */
@@ -310,6 +337,10 @@ export class Bindings {
 
 function toInstance(row: InstanceRow, pidfd: number): Instance {
   return { id: row.id, pid: row.pid, startTime: row.startTime, pidfd, executable: { dev: row.exeDev, ino: row.exeIno }, bound: [], hadTree: false, cgroup: row.cgroup ?? null };
+}
+
+function isSupervisor(known: Supervisor | null | undefined, { pid, startTime }: Supervisor): boolean {
+  return known?.pid === pid && known.startTime === startTime;
 }
 
 /** The very process, by all that the kernel tells it apart by. */
