@@ -4,12 +4,14 @@
 // when it is over the broker holds no more files than before.
 // What a single connection can do is wire.test.ts's.
 import { readdirSync } from "node:fs";
+import http2 from "node:http2";
+import net from "node:net";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { describeConfig } from "../src/config.ts";
 import { services } from "../src/proto.ts";
 import { agentUid, ownUid } from "./support/agent.ts";
 import type { Agent } from "./support/agent.ts";
-import { Peer } from "./support/frames.ts";
+import { Peer, message } from "./support/frames.ts";
 import { RawClient } from "./support/raw.ts";
 import type { Answer } from "./support/raw.ts";
 import { World } from "./support/world.ts";
@@ -190,5 +192,93 @@ describe("by default, but for calls, of which a slow machine might not send 500 
     expect(await agent.jwt(["crm"])).toHaveLength(1);
     await world.until("the files", () => files() <= before + spare);
     await world.until("the connections", async () => (await world.broker.metric(`brevet_now{what="connections"}`)) < 10);
+  });
+});
+
+describe("a reader that does not read", () => {
+  let world: World;
+  beforeAll(async () => {
+    world = await World.start({ env: { BREVET_LIMITS_PER_UID_FETCHES_PER_SECOND: "0" }, catalog: `
+agents:
+  - { name: researcher, owner: lead@example.org, selectors: [{ uid: ${agentUid} }], openers: [{ uid: ${ownUid} }] }
+services:
+  - { name: crm, owner: lead@example.org, selectors: [{ uid: ${ownUid} }] }
+` });
+  });
+  afterAll(async () => await world?.[Symbol.asyncDispose]());
+
+  /** Its window is 0: what it is sent stays with the broker, until it reads. */
+  class Idler {
+    readonly session = http2.connect("http://localhost", { settings: { initialWindowSize: 0 }, createConnection: () => net.connect(world.broker.dataDir + "/workload.sock") });
+    reset = 0;
+
+    constructor() {
+      this.session.on("error", () => {});
+      onTestFinished(() => this.session.destroy());
+    }
+
+    /** @returns the lengths of the messages that have come */
+    async call({ path }: { readonly path: string }, request: Buffer = empty): Promise<number[]> {
+      const stream = this.session.request({ ":method": "POST", ":path": path, "content-type": "application/grpc", te: "trailers", "workload.spiffe.io": "true" });
+      const lengths: number[] = [];
+      let bytes = empty;
+      stream.on("data", (chunk: Buffer) => {
+        bytes = Buffer.concat([bytes, chunk]);
+        while (bytes.length >= 5 && bytes.length >= 5 + bytes.readUInt32BE(1)) {
+          lengths.push(bytes.readUInt32BE(1));
+          bytes = bytes.subarray(5 + bytes.readUInt32BE(1));
+        }
+      });
+      stream.on("error", () => {});
+      stream.on("close", () => void (stream.rstCode === http2.constants.NGHTTP2_ENHANCE_YOUR_CALM && this.reset++));
+      stream.end(message(request));
+      await new Promise<void>((resolve) => stream.once("response", () => resolve()));
+      return lengths;
+    }
+
+    read(): void {
+      this.session.settings({ initialWindowSize: 1 << 20 });
+    }
+  }
+
+  test("gets the newest of what it left unread, not all of it", async () => {
+    const idler = new Idler();
+    const { id } = await world.open();
+    const svids = await idler.call(services.workload.FetchX509SVID);
+    const states = await idler.call(services.tasks.Watch, services.tasks.Watch.requestSerialize({ task: id }));
+    for (let i = 0; i < 25; i++) {
+      await world.change(id, { step: "x".repeat(i + 1) });
+      await world.revoke({ service: "crm" });
+    }
+    idler.read();
+    await world.until("the newest of both", () => svids.length > 1 && states.length > 1);
+    await world.close(id);
+    await world.until("the last state", () => states.length > 2);
+    expect(svids.length).toBeLessThanOrEqual(3);
+    expect(states.length).toBeLessThanOrEqual(4);
+  });
+
+  test("can't leave answers unread without end, however small they are", async () => {
+    const client = clientOf(world);
+    const idlers = Array.from({ length: 20 }, () => new Idler());
+    await Promise.all(idlers.flatMap((idler) => Array.from({ length: 250 }, () => idler.call(GetInfo))));
+    await world.until("a refusal", async () => (await client.call(GetInfo, empty)).info?.reason === "RATE_LIMITED");
+    for (const idler of idlers) idler.session.destroy();
+    await world.until("others are served again", async () => (await client.call(GetInfo, empty)).status === "OK");
+  });
+
+  test("lets the broker hold no more than a user's share, and loses what holds most", async () => {
+    const context = Object.fromEntries(Array.from({ length: 64 }, (_, i) => [`k${i}`, "x".repeat(1000)]));
+    await Promise.all(Array.from({ length: 16 }, () => world.open({ context })));
+    const idlers = Array.from({ length: 16 }, () => new Idler());
+    const list = services.tasks.List.requestSerialize({});
+    await Promise.all(idlers.flatMap((idler) => Array.from({ length: 5 }, () => idler.call(services.tasks.List, list))));
+    const client = clientOf(world);
+    await world.until("a refusal", async () => (await client.call(GetInfo, empty)).status === "UNAVAILABLE");
+    expect((await world.admin.tasks.list({})).tasks.length).toBeGreaterThan(0);
+    await world.until("the first are reset", () => idlers.some(({ reset }) => reset > 0));
+    await world.until("others are served again", async () => (await client.call(GetInfo, empty)).status === "OK");
+    expect(idlers.reduce((sum, { reset }) => sum + reset, 0)).toBeLessThan(80);
+    expect(await world.broker.metric('brevet_calls_total{method="unread",code="RATE_LIMITED"}')).toBeGreaterThan(0);
   });
 });

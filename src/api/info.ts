@@ -12,6 +12,7 @@ import type { Trust } from "../issue/trust.ts";
 import { messageType, packageRoot, toTimestamp } from "../proto.ts";
 import type { Crls } from "../revoke/crl.ts";
 import type { ApiServer } from "./server.ts";
+import { taken } from "./unread.ts";
 
 export const version: string = (JSON.parse(readFileSync(`${packageRoot}package.json`, "utf8")) as { version: string }).version;
 
@@ -74,7 +75,7 @@ async function watchBundle(p: InfoParts, encoded: () => readonly BundlePiece[], 
     for (;;) {
       if (!isNew) await once(news, "change", { signal });
       isNew = false;
-      for (const piece of encoded()) if (!stream.write(piece)) await once(stream, "drain", { signal });
+      for (const piece of encoded()) await taken(stream, piece, signal);
     }
   } finally {
     for (const stop of off) stop();

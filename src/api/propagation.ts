@@ -16,6 +16,7 @@ import { nobodyAfter, refusesBy, residuals } from "../revoke/residual.ts";
 import type { VerifierState, Verifiers } from "../revoke/verifiers.ts";
 import { Fields } from "./fields.ts";
 import type { ApiServer } from "./server.ts";
+import { taken } from "./unread.ts";
 
 export type PropagationParts = { readonly feed: Feed; readonly verifiers: Verifiers; readonly propagation: Propagation };
 
@@ -38,7 +39,7 @@ export function propagationHandlers(server: ApiServer, p: PropagationParts): Pic
         if (view.state === shown) continue;
         shown = view.state;
         const message = view.message();
-        stream.write(message);
+        await taken(stream, message, call.signal);
         if (request.once || message.settled) return;
       }
     }),

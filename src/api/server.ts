@@ -18,6 +18,7 @@ import { mayCall } from "./roles.ts";
 import type { Role } from "./roles.ts";
 import { guardSessions } from "./session.ts";
 import { toGrpcError } from "./status.ts";
+import { Unread, mostUnreadBytes } from "./unread.ts";
 import { Malformed, readable, strict } from "./wire.ts";
 
 export type Call = {
@@ -62,11 +63,13 @@ export class ApiServer {
   readonly #grpc: Server;
   readonly #connections = new Map<string, Connection>();
   readonly #methods = new Set<string>();
+  readonly #unread: Unread;
   readonly #injector: ReturnType<Server["createConnectionInjector"]>;
   #next = 0;
 
   constructor(options: ServerOptions) {
     this.#o = options;
+    this.#unread = new Unread((share) => void options.onRefused(unreadOf(share), undefined, "unread"));
     this.#grpc = new Server({
       "grpc.enable_channelz": 0,
       "grpc.max_concurrent_streams": options.maxStreamsPerConnection,
@@ -79,6 +82,7 @@ export class ApiServer {
     guardSessions(this.#grpc, {
       metadataBytes: options.metadataBytes,
       refuse: (path, address) => this.#refuse(path, this.#connections.get(address)),
+      onStream: (stream, address) => this.#unread.watch(stream, this.#connections.get(address)?.share ?? "nobody"),
       onRefused: (error) => options.onRefused(error, undefined, "unknown"),
     });
   }
@@ -210,6 +214,7 @@ export class ApiServer {
 
   /** Lets calls under way finish until the deadline. */
   async close(deadlineMs: number): Promise<void> {
+    this.#unread.close();
     const { promise, resolve } = withResolvers();
     const timer = setTimeout(() => {
       this.#grpc.forceShutdown();
@@ -265,6 +270,7 @@ export class ApiServer {
     const refused = this.#refuse(call.getPath(), connection);
     if (refused || !connection) throw refused ?? new BrevetError("DENIED_UNATTESTED", "the connection is gone");
     this.#o.limits.call(connection.share, kind);
+    if (this.#unread.isTooMuch(connection.share)) throw unreadOf(connection.share);
     if ("request" in call && call.request instanceof Malformed) throw call.request.error;
     return new AdmittedCall(connection, method, call);
   }
@@ -283,6 +289,10 @@ export class ApiServer {
       handler(call, ...rest);
     };
   }
+}
+
+function unreadOf(share: string): BrevetError {
+  return new BrevetError("RATE_LIMITED", `${share} leaves more than ${mostUnreadBytes >> 20} MiB unread of what it was sent`);
 }
 
 const callerGone = new BrevetError("DEADLINE", "the caller went away");

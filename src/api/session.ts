@@ -16,6 +16,8 @@ export type SessionOptions = {
   readonly metadataBytes: number;
   /** Whether this method may be called by whoever is at this address, as far as its path tells. */
   readonly refuse: (path: string, address: string) => BrevetError | undefined;
+  /** Told of each stream that is served, and of whoever is at its other end. */
+  readonly onStream: (stream: ServerHttp2Stream, address: string) => void;
   /** Told of what was refused here; may add to the error. */
   readonly onRefused: (error: BrevetError) => BrevetError;
 };
@@ -47,9 +49,11 @@ export function guardSessions(grpc: Server, options: SessionOptions): void {
     // it may be reset, or its connection broken, before it is looked at: then there is nobody to answer
     stream.on("error", () => undefined);
     if (stream.destroyed) return;
-    const refused = refuse(headers, stream.session?.socket.remoteAddress ?? "", options);
-    if (refused) answer(stream, options.onRefused(refused));
-    else serve(stream, headers);
+    const address = stream.session?.socket.remoteAddress ?? "";
+    const refused = refuse(headers, address, options);
+    if (refused) return answer(stream, options.onRefused(refused));
+    options.onStream(stream, address);
+    serve(stream, headers);
   });
 }
 

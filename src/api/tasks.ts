@@ -30,6 +30,7 @@ import { changeContext, changeContexts, checkContextKeys } from "./context.ts";
 import type { ContextParts } from "./context.ts";
 import { Fields } from "./fields.ts";
 import type { ApiServer, Call } from "./server.ts";
+import { taken } from "./unread.ts";
 
 export type TaskParts = ContextParts & {
   readonly trustDomain: string;
@@ -68,7 +69,7 @@ export function taskHandlers(server: ApiServer, p: TaskParts): TasksHandlers {
 
     Watch: server.stream("Tasks.Watch", async (request: WatchTaskRequest__Output, call, stream: ServerWritableStream<WatchTaskRequest__Output, Task>) => {
       const { id } = await p.access.task(call, request.task);
-      await watch(p, id, call, (row) => stream.write(show(row)));
+      await watch(p, id, call, (row) => taken(stream, show(row), call.signal));
     }),
 
     ChangeContext: server.unary("Tasks.ChangeContext", async (request: ChangeContextRequest__Output, call) => show(await changeContext(p, request, call))),
@@ -164,8 +165,8 @@ async function end(p: TaskParts, task: string, state: EndState, reason: string, 
   return verdict.row;
 }
 
-/** Now, and at each change; other brokers' changes are looked for every few seconds. */
-async function watch(p: TaskParts, id: string, call: Call, send: (row: TaskRow) => void): Promise<void> {
+/** Now, and at each change, as it is when the last message was taken; other brokers' changes are looked for every few seconds. */
+async function watch(p: TaskParts, id: string, call: Call, send: (row: TaskRow) => Promise<void>): Promise<void> {
   let seen = "";
   let wake = (): void => undefined;
   const off = p.onTaskChanged(id, () => wake());
@@ -175,7 +176,7 @@ async function watch(p: TaskParts, id: string, call: Call, send: (row: TaskRow) 
       const row = await getTask(p.store, id);
       if (!row) throw notFound("task", "task");
       const now = `${row.state} ${row.epoch} ${row.instance?.id ?? ""}`;
-      if (now !== seen) send(row);
+      if (now !== seen) await send(row);
       seen = now;
       if (terminalStates.has(row.state)) return;
       const untilExpiry = Math.max(50, row.expiresAt.getTime() - Date.now() + 10);

@@ -10,13 +10,14 @@ import { BrevetError } from "../errors.ts";
 import { parseSpiffeId } from "../identity/id.ts";
 import type { SpiffeWorkloadAPIHandlers } from "../generated/SpiffeWorkloadAPI.ts";
 import type { X509SVIDResponse } from "../generated/X509SVIDResponse.ts";
-import type { Holder } from "../issue/issue.ts";
+import type { Holder, X509Svid } from "../issue/issue.ts";
 import type { Trust } from "../issue/trust.ts";
 import type { Crls } from "../revoke/crl.ts";
 import { Fields } from "./fields.ts";
 import { HeldX509, holdersOf, isOf } from "./held.ts";
 import type { HeldParts } from "./held.ts";
 import type { ApiServer, Call } from "./server.ts";
+import { newest } from "./unread.ts";
 import type { Validator } from "./validate.ts";
 
 export type WorkloadParts = HeldParts & {
@@ -30,7 +31,6 @@ export type WorkloadParts = HeldParts & {
 const mostAudiences = 4;
 const mostAudienceLength = 256;
 const mostCrlBytes = 64 * 1024;
-const mostUnread = 16;
 const crlPaceMs = 60_000;
 
 export function workloadHandlers(server: ApiServer, parts: WorkloadParts): SpiffeWorkloadAPIHandlers {
@@ -45,10 +45,10 @@ export function workloadHandlers(server: ApiServer, parts: WorkloadParts): Spiff
     }),
 
     FetchX509Bundles: server.stream("FetchX509Bundles", async (_request: object, call, stream) => {
-      await followBundle(parts, call, true, () => stream.write({
+      await followBundle(parts, call, true, newest(stream, () => ({
         crl: smallCrls(parts.crls),
         bundles: { ...trust.federated.x509, [`spiffe://${parts.trustDomain}`]: trust.published.x509 },
-      }));
+      })));
     }),
 
     FetchJWTSVID: server.unary("FetchJWTSVID", async (request: { audience: string[]; spiffeId: string }, call) => {
@@ -63,9 +63,9 @@ export function workloadHandlers(server: ApiServer, parts: WorkloadParts): Spiff
     }),
 
     FetchJWTBundles: server.stream("FetchJWTBundles", async (_request: object, call, stream) => {
-      await followBundle(parts, call, false, () => stream.write({
+      await followBundle(parts, call, false, newest(stream, () => ({
         bundles: { ...trust.federated.jwt, [`spiffe://${parts.trustDomain}`]: trust.published.jwks },
-      }));
+      })));
     }),
 
     ValidateJWTSVID: server.unary("ValidateJWTSVID", (request: { audience: string; svid: string }) => parts.validate(request)),
@@ -123,16 +123,20 @@ async function followBundle(parts: WorkloadParts, call: Call, withCrl: boolean, 
 /** Everything that the caller holds, again whenever that changes; for a new CRL alone at most once a minute, jittered. */
 async function followX509(parts: WorkloadParts, call: Call, holding: Holding, stream: ServerWritableStream<unknown, X509SVIDResponse>): Promise<void> {
   let crlTimer: NodeJS.Timeout | undefined;
-  const held = new HeldX509(parts, call, holding, (svids) => {
-    clearTimeout(crlTimer);
-    crlTimer = undefined;
-    if (stream.writableLength > mostUnread) throw new BrevetError("RATE_LIMITED", "the stream's messages are not read");
+  let svids: readonly X509Svid[] = [];
+  const send = newest(stream, () => {
     const bundle = parts.trust.published.x509;
-    stream.write({
+    return {
       svids: svids.map((svid) => ({ spiffeId: svid.spiffeId, x509Svid: svid.chain, x509SvidKey: svid.key, bundle, hint: svid.hint })),
       crl: smallCrls(parts.crls),
       federatedBundles: parts.trust.federated.x509,
-    });
+    };
+  });
+  const held = new HeldX509(parts, call, holding, (now) => {
+    clearTimeout(crlTimer);
+    crlTimer = undefined;
+    svids = now;
+    send();
   });
   const offTrust = parts.trust.onChange(() => held.again());
   const offCrl = parts.crls.onChange(() => {

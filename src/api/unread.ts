@@ -1,0 +1,102 @@
+// How much may wait for a reader that does not read?
+// A stream that shows how things are is sent one message at a time, the newest next: what is not taken is not
+// made more of. And what waits for one user in all is bounded: beyond it no call of that user is begun, and
+// those of its streams that have kept most waiting are reset, until the rest is within the bound.
+// RFC 9113 section 5.2 (a reader's window may stay 0 for ever). Threat T21.
+// How many streams and calls a user may have is limits.ts's business.
+import { constants } from "node:http2";
+import type { ServerHttp2Stream } from "node:http2";
+import type { ServerWritableStream } from "@grpc/grpc-js";
+
+/** For one user. */
+export const mostUnreadBytes = 64 << 20;
+/** What a stream costs beside what waits in it: an answered call lives on until its answer was taken. */
+const streamBytes = 16 << 10;
+/** As the feed's: a reader that reads takes it in far less. */
+const patienceMs = 5000;
+const lookMs = 1000;
+
+/** What sends the message, made when it is sent, as soon as the one before was taken: however often it is called meanwhile, once. */
+export function newest<A>(stream: Pick<ServerWritableStream<never, A>, "write" | "writable">, message: () => A): () => void {
+  let [isWaiting, isNew] = [false, false];
+  const send = (): void => {
+    isNew = isWaiting;
+    if (isWaiting || !stream.writable) return;
+    isWaiting = true;
+    stream.write(message(), () => {
+      isWaiting = false;
+      if (isNew) send();
+    });
+  };
+  return send;
+}
+
+/** Resolves when the reader has taken the message. */
+export async function taken<A>(stream: Pick<ServerWritableStream<never, A>, "write">, message: A, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
+  await new Promise<void>((resolve, reject) => {
+    const gone = (): void => reject(signal.reason as Error);
+    signal.addEventListener("abort", gone, { once: true });
+    stream.write(message, () => {
+      signal.removeEventListener("abort", gone);
+      resolve();
+    });
+  });
+}
+
+type Watched = { readonly share: string; since: number };
+
+export class Unread {
+  readonly #streams = new Map<ServerHttp2Stream, Watched>();
+  readonly #onReset: (share: string) => void;
+  readonly #timer: NodeJS.Timeout;
+  /** By share, as of the last look. */
+  #bytes: ReadonlyMap<string, number> = new Map();
+
+  /** `onReset`: told of each stream that was reset. */
+  constructor(onReset: (share: string) => void) {
+    this.#onReset = onReset;
+    this.#timer = setInterval(() => this.#look(performance.now()), lookMs);
+    this.#timer.unref();
+  }
+
+  watch(stream: ServerHttp2Stream, share: string): void {
+    this.#streams.set(stream, { share, since: Infinity });
+    stream.once("close", () => this.#streams.delete(stream));
+  }
+
+  isTooMuch(share: string): boolean {
+    return (this.#bytes.get(share) ?? 0) > mostUnreadBytes;
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+
+  #look(now: number): void {
+    const bytes = new Map<string, number>();
+    for (const [stream, watched] of this.#streams) {
+      const unread = unreadOf(stream);
+      watched.since = unread === 0 ? Infinity : Math.min(watched.since, now);
+      if (unread > 0) bytes.set(watched.share, (bytes.get(watched.share) ?? 0) + unread);
+    }
+    this.#bytes = bytes;
+    for (const [share, sum] of bytes) if (sum > mostUnreadBytes) this.#reset(share, sum - mostUnreadBytes, now);
+  }
+
+  #reset(share: string, excess: number, now: number): void {
+    const stuck = [...this.#streams].filter(([, watched]) => watched.share === share && now - watched.since >= patienceMs)
+      .map(([stream]) => ({ stream, size: unreadOf(stream) })).sort((a, b) => b.size - a.size);
+    let left = excess;
+    for (const { stream, size } of stuck) {
+      if (left <= 0) return;
+      left -= size;
+      stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
+      this.#onReset(share);
+    }
+  }
+}
+
+function unreadOf({ writableLength }: ServerHttp2Stream): number {
+  return writableLength === 0 ? 0 : writableLength + streamBytes;
+}
