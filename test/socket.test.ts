@@ -2,6 +2,7 @@
 // A path that a socket can't have, or that holds something else, is refused with its name and left as it
 // is; what a dead broker left is taken over, what a living one serves is not; and whoever opens the admin
 // socket's door for all finds that the kernel's word still counts.
+// Whoever is let in to no call is told why.
 // SPIFFE Workload Endpoint section 4 (unix sockets).
 // How callers are attested is attest.test.ts's; what goes over the sockets, wire.test.ts's.
 import { spawnSync } from "node:child_process";
@@ -11,7 +12,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import { agentUid, ownUid } from "./support/agent.ts";
+import { agentUid, ownUid, refusalOf } from "./support/agent.ts";
+import type { Refusal, WireRefusal } from "./support/agent.ts";
 import { BrokerProcess } from "./support/broker.ts";
 import { World } from "./support/world.ts";
 
@@ -80,16 +82,46 @@ describe("a path", () => {
 describe("the admin socket", () => {
   test.skipIf(agentUid === ownUid)("with its mode opened by mistake is still for administrators", async () => {
     const agent = await world.agent();
-    const list = (): Promise<unknown> => agent.call("List", {}, { service: "tasks", socket: world.broker.adminSocket, connection: "admin" });
-    await expect(list()).rejects.toThrow();
+    const list = (connection: string): Promise<unknown> => agent.call("List", {}, { service: "tasks", socket: world.broker.adminSocket, connection });
+    await expect(list("closed")).rejects.toThrow();
     chmodSync(at("admin.sock"), 0o666);
-    await expect(list()).rejects.toThrow();
+    const refusal = await list("open").then(() => undefined, (error: Refusal) => error);
+    expect(refusal).toMatchObject({ status: 7, code: "DENIED_ROLE", message: expect.stringContaining("only administrators") });
     await world.until("the refusal's count", async () => (await world.broker.metric(`brevet_calls_total{method="connect",code="DENIED_ROLE"}`)) > 0);
+    await isOnRecord(refusal?.metadata["attempt"] ?? "", { verdict: "DENIED_ROLE", pid: agent.pid });
     expect(await agent.call("List", {}, { service: "tasks" })).toMatchObject({ tasks: [] });
     chmodSync(at("admin.sock"), 0o600);
     expect((await world.admin.tasks.list({})).tasks.length).toBeGreaterThan(0);
   });
 });
+
+test.runIf(ownUid === 0 && existsSync("/usr/bin/unshare"))("a caller that can't be attested is told so by every call, and is on record", async () => {
+  const asking = `
+    const { Client, Metadata, credentials } = require("@grpc/grpc-js");
+    const client = new Client(${JSON.stringify(world.broker.workloadSocket.replace("unix://", "unix:"))}, credentials.createInsecure());
+    const metadata = new Metadata();
+    metadata.set("workload.spiffe.io", "true");
+    const same = (bytes) => bytes;
+    client.makeUnaryRequest(process.argv[1], same, same, Buffer.alloc(0), metadata, {}, (error) => {
+      console.log(JSON.stringify({ code: error?.code, message: error?.details, bytes: error?.metadata.get("grpc-status-details-bin")[0]?.toString("base64") }));
+      process.exit();
+    });`;
+  for (const path of ["/brevet.v1.Trust/GetInfo", "/grpc.health.v1.Health/Check"]) {
+    const { stdout } = spawnSync("unshare", ["--pid", "--fork", "--kill-child", process.execPath, "-e", asking, path], { cwd: fileURLToPath(new URL("..", import.meta.url)), encoding: "utf8" });
+    const refusal = refusalOf(JSON.parse(stdout) as WireRefusal);
+    expect(refusal).toMatchObject({ status: 7, code: "DENIED_UNATTESTED", message: expect.stringContaining("pid namespace") });
+    await isOnRecord(refusal.metadata["attempt"] ?? "", { verdict: "DENIED_UNATTESTED" });
+  }
+});
+
+/** In the database, and in the log. */
+async function isOnRecord(attempt: string, { verdict, pid }: { readonly verdict: string; readonly pid?: number }): Promise<void> {
+  expect(await world.admin.log.explain({ attempt })).toMatchObject({ attempt, verdict });
+  const [row] = await world.sql<{ pid: number; uid: string }>("select pid, uid from attestations where attempt = $1", [attempt]);
+  expect(Number(row?.uid)).toBe(pid === undefined ? ownUid : agentUid);
+  if (pid !== undefined) expect(row?.pid).toBe(pid);
+  await world.until("its line in the log", () => world.broker.output.split("\n").some((line) => line.includes("connection.refused") && line.includes(attempt)));
+}
 
 describe("after a broker's end", () => {
   test("its sockets are gone; those of one that was killed are taken over", async () => {

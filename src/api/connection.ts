@@ -17,6 +17,9 @@ export type Peer = {
   readonly epoch: number;
 };
 
+/** What is known of a process, also of one that is not served. */
+export type Known = Pick<Caller, "pid" | "uid" | "gid" | "facts">;
+
 export class Connection {
   readonly role: Role;
   readonly peer: Peer | null;
@@ -24,11 +27,14 @@ export class Connection {
   readonly endpointTask: string | null;
   /** What every call is answered with; null: it is served. */
   readonly refusal: BrevetError | null;
+  /** The process, if it is one of this machine. */
+  readonly process: Known | null;
   readonly #caller: Caller | null;
 
-  private constructor(role: Role, caller: Caller | null, peer: Peer | null, endpointTask: string | null, refusal: BrevetError | null = null) {
+  private constructor(role: Role, caller: Caller | null, peer: Peer | null, endpointTask: string | null, refused: { readonly why: BrevetError; readonly process: Known | null } | null = null) {
     this.role = role;
-    this.refusal = refusal;
+    this.refusal = refused?.why ?? null;
+    this.process = refused?.process ?? caller;
     this.#caller = caller;
     this.peer = peer;
     this.endpointTask = endpointTask;
@@ -42,9 +48,9 @@ export class Connection {
     return new Connection(peer.role, null, peer, null);
   }
 
-  /** Genuine, but with no business here: it is told why, and served nothing. */
-  static ofRefused(refusal: BrevetError): Connection {
-    return new Connection("service", null, null, null, refusal);
+  /** Who has no business here, or can't be attested: it is told why, and served nothing. */
+  static ofRefused(why: BrevetError, process: Known | null = null): Connection {
+    return new Connection(process ? "process" : "service", null, null, null, { why, process });
   }
 
   /** The process. Of somebody on the network there is none: then nothing that asks for one is for them. */
@@ -53,19 +59,15 @@ export class Connection {
     return this.#caller;
   }
 
-  get process(): Caller | null {
-    return this.#caller;
-  }
-
   /** Whom limits are counted for: one user, or one SPIFFE ID. */
   get share(): string {
-    return this.#caller ? `uid ${this.#caller.uid}` : (this.peer?.spiffeId ?? "nobody");
+    return this.process ? `uid ${this.process.uid}` : (this.peer?.spiffeId ?? "nobody");
   }
 
   /** How the log names it. */
   get actor(): string {
-    if (!this.#caller) return this.peer?.spiffeId ?? "nobody";
-    const { uid, facts } = this.#caller;
+    if (!this.process) return this.peer?.spiffeId ?? "nobody";
+    const { uid, facts } = this.process;
     return facts.user === undefined ? `uid:${uid}` : `uid:${uid} (${facts.user})`;
   }
 }

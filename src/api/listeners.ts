@@ -5,7 +5,7 @@
 import type { Socket } from "node:net";
 import { HealthImplementation } from "grpc-health-check";
 import type { LiveCatalog } from "../authorize/catalog.ts";
-import { attestSocket } from "../attest/caller.ts";
+import { attestSocket, openerOf } from "../attest/caller.ts";
 import type { Caller } from "../attest/caller.ts";
 import type { HashCache } from "../attest/hash.ts";
 import type { Bindings } from "../claim/bindings.ts";
@@ -98,9 +98,9 @@ export function createApi(p: ApiParts): Api {
     ...reporting(p, refusals),
   };
   const attest = (socket: Socket): Caller => attestSocket(socket, p.hash);
-  const workload = new ApiServer({ ...common, roles: ["process"], door: { role: "process", attest }, limits, messageBytes: config.limits.messageBytes });
+  const workload = new ApiServer({ ...common, roles: ["process"], door: { role: "process", attest, openerOf }, limits, messageBytes: config.limits.messageBytes });
   const admin = new ApiServer({
-    ...common, roles: ["administrator"], door: { role: "administrator", attest, admit: (caller) => refuseStranger(caller, config) },
+    ...common, roles: ["administrator"], door: { role: "administrator", attest, openerOf, admit: (caller) => refuseStranger(caller, config) },
     limits: new CallerLimits(adminLimits), messageBytes: adminMessageBytes,
   });
   const network = new ApiServer({
@@ -166,7 +166,12 @@ function reporting({ metrics, log }: ApiParts, refusals: Refusals): Pick<Constru
       const noted = refusals.note(error, call);
       metrics.calls.inc({ method, code: error.code });
       if (error.code === "INTERNAL") log("call.failed", { method, message: String(error.cause instanceof Error ? error.cause.stack : error.cause) }, "error");
-      else log("call.refused", { method, code: error.code, identity: call?.connection.peer?.spiffeId, uid: call?.connection.process?.uid, pid: call?.connection.process?.pid, attempt: noted.metadata["attempt"] }, "debug");
+      else {
+        const { process, peer } = call?.connection ?? {};
+        const who = { code: error.code, identity: peer?.spiffeId, uid: process?.uid, pid: process?.pid, attempt: noted.metadata["attempt"] };
+        if (method === "connect") log("connection.refused", { ...who, gid: process?.gid, message: error.message });
+        else log("call.refused", { method, ...who }, "debug");
+      }
       return noted;
     },
     onServed: (method, ms) => {

@@ -119,18 +119,8 @@ async function admit(socket: tls.TLSSocket, { api, peers, onRefused }: NetworkOp
     const refusal = asBrevetError(error);
     onRefused(refusal, from);
     if (socket.destroyed || !told.has(refusal.code)) return void socket.destroy();
-    tellWhy(socket, api, refusal);
-  }
-}
-
-/** Whoever proved who it is, is told why it is not served; the others have no claim to an answer. */
-function tellWhy(socket: tls.TLSSocket, api: ApiServer, refusal: BrevetError): void {
-  const timer = setTimeout(() => socket.destroy(), handshakeMs);
-  socket.once("close", () => clearTimeout(timer));
-  try {
-    api.serve(socket, Connection.ofRefused(refusal));
-  } catch {
-    socket.destroy(); // too many of them
+    // whoever proved who it is, is told why it is not served; the others have no claim to an answer
+    api.tellWhy(socket, Connection.ofRefused(refusal));
   }
 }
 

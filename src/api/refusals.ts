@@ -28,7 +28,7 @@ export class Refusals {
   }
 
   /** The error that the caller gets: with the attempt's ID, if it is a denial. */
-  note(error: BrevetError, call: Call | undefined): BrevetError {
+  note(error: BrevetError, call: Pick<Call, "connection"> | undefined): BrevetError {
     const caller = call?.connection.process;
     if (!caller || (!error.code.startsWith("DENIED_") && error.code !== "NOT_FOUND")) return error;
     const attempt = randomUUID();

@@ -13,6 +13,7 @@ import type { Caller } from "../attest/caller.ts";
 import { BrevetError, asBrevetError, invalid } from "../errors.ts";
 import { onceBegun } from "./authority.ts";
 import { Connection } from "./connection.ts";
+import type { Known } from "./connection.ts";
 import type { CallKind, CallerLimits } from "./limits.ts";
 import { mayCall } from "./roles.ts";
 import type { Role } from "./roles.ts";
@@ -39,14 +40,16 @@ export type ServerOptions = {
   readonly messageBytes: number;
   readonly metadataBytes: number;
   readonly connectionIdleSeconds: number;
-  /** Told of every refused call; may add metadata (the attempt's ID) to the error. */
-  readonly onRefused: (error: BrevetError, call: Call | undefined, method: string) => BrevetError;
+  /** Told of every refused call and connection; may add metadata (the attempt's ID) to the error. */
+  readonly onRefused: (error: BrevetError, call: Pick<Call, "connection"> | undefined, method: string) => BrevetError;
   readonly onServed: (method: string, ms: number) => void;
 };
 
 type Door = {
   readonly role: "administrator" | "process";
   readonly attest: (socket: net.Socket) => Caller;
+  /** The kernel's word of who opened it, where no more can be known. */
+  readonly openerOf: (socket: net.Socket) => Omit<Known, "facts"> | null;
   /** Refuses a caller for good; undefined lets it in. */
   readonly admit?: (caller: Caller) => BrevetError | undefined;
 };
@@ -57,6 +60,7 @@ type AnyStream = ServerWritableStream<unknown, unknown> | ServerDuplexStream<unk
 const sessionMemoryMb = 10;
 const backlog = 1024;
 const firstMessageMs = 10_000;
+const refusedMs = 5000;
 
 export class ApiServer {
   readonly #o: ServerOptions;
@@ -184,9 +188,9 @@ export class ApiServer {
     await clearPath(path);
     const sockets = new Set<net.Socket>();
     const server = net.createServer((socket) => {
-      if (!this.#accept(socket, door, endpointTask)) return;
       sockets.add(socket);
       socket.once("close", () => sockets.delete(socket));
+      this.#accept(socket, door, endpointTask);
     });
     const before = process.umask(0o777 & ~mode);
     try {
@@ -225,7 +229,7 @@ export class ApiServer {
     clearTimeout(timer);
   }
 
-  #accept(socket: net.Socket, { role, attest, admit }: Door, endpointTask: string | null): boolean {
+  #accept(socket: net.Socket, { role, attest, openerOf, admit }: Door, endpointTask: string | null): void {
     socket.on("error", () => socket.destroy());
     let caller: Caller | undefined;
     try {
@@ -234,12 +238,25 @@ export class ApiServer {
       if (refused) throw refused;
       this.serve(socket, Connection.ofProcess(caller, role, endpointTask));
       socket.once("close", () => caller?.close());
-      return true;
     } catch (error) {
-      this.#o.onRefused(asBrevetError(error), undefined, "connect");
       caller?.close();
-      socket.destroy();
-      return false;
+      const refusal = asBrevetError(error);
+      const opener = openerOf(socket);
+      const process = caller ?? (opener && { ...opener, facts: { uid: opener.uid, gid: opener.gid } });
+      const told = this.#o.onRefused(refusal, { connection: Connection.ofRefused(refusal, process) }, "connect");
+      if (told.code.startsWith("DENIED_")) this.tellWhy(socket, Connection.ofRefused(told, process));
+      else socket.destroy();
+    }
+  }
+
+  /** Answers every call with the connection's refusal, for no longer than a client needs to ask. */
+  tellWhy(socket: net.Socket, refused: Connection): void {
+    const timer = setTimeout(() => socket.destroy(), refusedMs);
+    socket.once("close", () => clearTimeout(timer));
+    try {
+      this.serve(socket, refused);
+    } catch {
+      socket.destroy(); // too many of them
     }
   }
 

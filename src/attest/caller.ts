@@ -39,6 +39,15 @@ export type Caller = {
   close(): void;
 };
 
+/** What the kernel says of whoever opened this connection, also where that process can't be attested; null: nothing. */
+export function openerOf(socket: Socket): (Owner & { readonly pid: number }) | null {
+  try {
+    return peerCredentials(nodeSocketFd(socket));
+  } catch {
+    return null;
+  }
+}
+
 /** Who opened this accepted connection. Called before anything is read from it. */
 export function attestSocket(socket: Socket, hash: HashCache | null): Caller {
   const fd = nodeSocketFd(socket);

@@ -34,7 +34,7 @@ export type Call = {
   readonly header?: string;
 };
 
-type WireRefusal = { readonly code: number; readonly message: string; readonly bytes?: string };
+export type WireRefusal = { readonly code: number; readonly message: string; readonly bytes?: string };
 type Line = {
   readonly pid?: number; readonly id?: number; readonly answer?: unknown; readonly stream?: number;
   readonly message?: unknown; readonly refused?: WireRefusal; readonly ended?: true;
@@ -169,7 +169,7 @@ export class Agent {
 
   async call<T>(method: string, request: object, how: Call = {}): Promise<T> {
     const line = await new Promise<Line>((resolve) => this.#answers.set(this.#order("call", { ...how, method, request }), resolve));
-    if (line.refused) throw refusal(line.refused);
+    if (line.refused) throw refusalOf(line.refused);
     return line.answer as T;
   }
 
@@ -181,7 +181,7 @@ export class Agent {
     const stream = new Stream<T>(() => void this.#order("cancel", { stream: id }));
     this.#streams.set(id, (line) => {
       if (line.message !== undefined) stream.push(read(line.message));
-      if (line.refused) stream.finish(refusal(line.refused));
+      if (line.refused) stream.finish(refusalOf(line.refused));
       if (line.ended) stream.finish(undefined);
     });
     return stream;
@@ -230,7 +230,8 @@ export function pem(label: string, der: Buffer): string {
   return `-----BEGIN ${label}-----\n${der.toString("base64")}\n-----END ${label}-----\n`;
 }
 
-function refusal({ code, message, bytes }: WireRefusal): Refusal {
+/** As the broker meant it. */
+export function refusalOf({ code, message, bytes }: WireRefusal): Refusal {
   const metadata = new Metadata();
   if (bytes !== undefined) metadata.set("grpc-status-details-bin", Buffer.from(bytes, "base64"));
   const wire = Object.assign(new Error(message), { code, details: message, metadata });
