@@ -5,6 +5,7 @@
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import type { BrevetError } from "../src/errors.ts";
 import { newTaskId } from "../src/identity/id.ts";
 import { agentUid, ownUid } from "./support/agent.ts";
 import type { Agent } from "./support/agent.ts";
@@ -209,6 +210,41 @@ const testator = `
       libc.func("int execv(const char *path, const char **args)")("/bin/sh", ["sh", "-c", '"$0" -e "$1" "$2"; :', process.execPath, process.argv[2], String(socket._handle.fd), null]);
     });
   });`;
+describe("a refused claim is explained", () => {
+  const attemptOf = async (claim: Promise<unknown>): Promise<string> =>
+    await claim.then(() => { throw new Error("it was not refused"); }, (error: BrevetError) => error.metadata["attempt"] ?? "");
+  const recorded = async (attempt: string): Promise<{ pid: number; uid: number; task: string } | undefined> =>
+    (await world.admin.log.listAttestations({ denied: true })).attestations.find(({ id }) => id === attempt);
+
+  test("by what the process is that was to be bound, not by who asked", async () => {
+    const mine = await agent();
+    const task = (await world.open({ agent: "stranger" }, world.admin)).id;
+    const attempt = await attemptOf(bystander.claim(task, { pid: mine.pid }));
+    expect(await world.admin.log.explain({ attempt })).toMatchObject({ verdict: "NOT_FOUND" });
+    expect(await recorded(attempt)).toMatchObject({ pid: mine.pid, uid: agentUid });
+  });
+
+  test("by what would mend it: a ticket is made, a role is given", async () => {
+    const { id: task } = await world.open({ bind: "ticket" });
+    const attempt = await attemptOf(bystander.claim(task));
+    expect(await recorded(attempt)).toMatchObject({ task });
+    expect((await world.admin.log.explain({ attempt })).remedy).toMatch(new RegExp(`^brevet task ticket ${task} .*brevet task claim ${task} --ticket-file FILE --pid ${bystander.pid}$`));
+    const role = await attemptOf(bystander.claim(task, { pid: 4_194_303 }));
+    expect((await world.admin.log.explain({ attempt: role })).remedy).toMatch(/sidecars/);
+    expect(await recorded(role)).toMatchObject({ pid: bystander.pid });
+  });
+
+  test("and what an administrator mistypes is no refusal", async () => {
+    const attempt = await attemptOf(bystander.claim(newTaskId(Date.now())));
+    const typo = newTaskId(Date.now());
+    const { tasks, log, catalog: known } = world.admin;
+    for (const look of [() => tasks.get({ task: typo }), () => log.explain({ attempt: typo }), () => known.getAgent({ name: "nobody" })]) {
+      await expect(look()).rejects.toMatchObject({ code: "NOT_FOUND", metadata: expect.not.objectContaining({ attempt: expect.anything() }) });
+    }
+    expect((await world.admin.log.explain({ last: true })).attempt).toBe(attempt);
+    await expect(world.admin.log.explain({ last: false })).rejects.toMatchObject({ code: "INVALID_FIELD", violations: [{ field: "last" }] });
+  });
+});
 
 describe("bind auto", () => {
   test("gives nothing to a connection whose opener executes another file by now, and the task waits on", async () => {

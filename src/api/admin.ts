@@ -252,6 +252,7 @@ export function logHandlers(server: ApiServer, p: AdminParts): LogHandlers {
       fields.single("about", request, ["pid", "last", "attempt"]);
       if (request.attempt !== undefined && !/^[0-9a-f-]{36}$/.test(request.attempt)) fields.wrong("attempt", "is not an attempt's ID");
       if (request.pid !== undefined && request.pid < 1) fields.wrong("pid", "is not a process ID");
+      if (request.last === false) fields.wrong("last", "must be true, or another of pid and attempt be given");
       fields.check();
       if (request.about === "pid" && request.pid !== undefined) return p.explain.process(request.pid, call.signal);
       return p.explain.attempt(request.about === "attempt" ? (request.attempt ?? null) : null);

@@ -63,9 +63,11 @@ export function agentHandlers(server: ApiServer, p: AgentParts): AgentHandlers {
       const process = request.pid === 0 || request.pid === caller.pid ? caller : await attestOther(request.pid, caller, p.hash, speaksFor);
       const sidecar = request.sidecar ? caller : null;
       try {
+        call.about = { process, task: null };
         const claimable = async (): Promise<string[]> =>
           sidecar === process ? p.catalog.agentsSpokenForBy(await factsOf(process)) : p.catalog.matchingAgents(await factsOf(process));
         const task = request.auto ? undefined : await (reference === "" ? p.claims.ofTicket(ticket) : p.access.taskOf(await claimable(), reference));
+        if (task) call.about = { process, task: task.id };
         const { bound, row } = task
           ? await p.claims.claim(task, ticket, process, actorOf(call), call, sidecar, scope)
           : await p.claims.claimAny(process, actorOf(call), call, caller);

@@ -14,6 +14,7 @@ import type { Facts, SelectorSet } from "../identity/selectors.ts";
 import type { Explanation } from "../generated/brevet/v1/Explanation.ts";
 import { toTimestamp } from "../proto.ts";
 import { findAttestation } from "../record/log.ts";
+import type { AttestationRow } from "../record/log.ts";
 import { listTasks } from "../record/tasks.ts";
 import type { Store } from "../record/store.ts";
 import { toStruct } from "./validate.ts";
@@ -21,6 +22,15 @@ import { toStruct } from "./validate.ts";
 export type ExplainParts = { readonly store: Store; readonly catalog: LiveCatalog; readonly claims: Claims; readonly hash: HashCache; readonly refusalsWritten: () => Promise<void> };
 
 const mostTasks = 20;
+
+/** Of refusals that no selector and no other task would have changed. */
+const remedies: Readonly<Partial<Record<string, (row: AttestationRow) => string>>> = {
+  DENIED_TICKET: ({ task, pid }) => `brevet task ticket ${task ?? "ID"} --ticket-file FILE, then: brevet task claim ${task ?? "ID"} --ticket-file FILE --pid ${pid}`,
+  DENIED_ROLE: () => "act as root or as the process's own user, or name this process under the agent's sidecars in the catalog; the admin socket is for root, the broker's user and admin.uids of the configuration",
+  DENIED_UNATTESTED: () => "run it where this broker sees it: in its pid namespace, and with /proc readable to it (brevet doctor says what it sees)",
+  DENIED_TOO_MANY_TASKS: () => "close one of its tasks, or raise tasksPerInstance of its agent in the catalog, then: brevet apply -f CATALOG",
+  DENIED_AUDIENCE: () => "ask for audiences of its catalog entry, or add this one there, then: brevet apply -f CATALOG",
+};
 
 /** Nobody was refused here: the process asked about is not there. */
 function attested(pid: number, hash: HashCache): Caller {
@@ -57,7 +67,8 @@ export class Explainer {
     const row = await findAttestation(this.#p.store, id);
     if (!row) throw notFound("attempt", id === null ? "refusal recorded yet" : "attempt recorded (refusals alike are counted, not recorded one by one)");
     const judged = await this.#judge(row.facts as Facts, row.pid, []);
-    return { attempt: row.attempt, at: toTimestamp(row.at), ...judged, verdict: row.outcome === "denied" ? row.reason : "granted" };
+    const remedy = remedies[row.reason]?.(row) ?? judged.remedy;
+    return { attempt: row.attempt, at: toTimestamp(row.at), ...judged, remedy, verdict: row.outcome === "denied" ? row.reason : "granted" };
   }
 
   async #judge(facts: Facts, pid: number, above: readonly number[], unit?: string): Promise<Omit<Explanation, "attempt" | "at">> {

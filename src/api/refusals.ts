@@ -1,7 +1,7 @@
 // Who was refused, and how often?
 // Every denial gets an attempt's ID, which the caller sees and an administrator can explain. The first
 // few of a kind in a minute are recorded with their facts, the rest counted in one row, so that a
-// caller that keeps asking can't fill the record.
+// caller that keeps asking can't fill the record. Of a claim for another process, that one's facts are recorded.
 import { randomUUID } from "node:crypto";
 import { BrevetError } from "../errors.ts";
 import { addAttestation } from "../record/log.ts";
@@ -27,14 +27,14 @@ export class Refusals {
     this.#timer.unref();
   }
 
-  /** The error that the caller gets: with the attempt's ID, if it is a denial. */
-  note(error: BrevetError, call: Pick<Call, "connection"> | undefined): BrevetError {
+  /** The error that the caller gets: with the attempt's ID, if a process was denied something. What an administrator mistypes is no denial. */
+  note(error: BrevetError, call: Pick<Call, "connection" | "about"> | undefined): BrevetError {
     const caller = call?.connection.process;
-    if (!caller || (!error.code.startsWith("DENIED_") && error.code !== "NOT_FOUND")) return error;
+    if (!caller || call.connection.role !== "process" || (!error.code.startsWith("DENIED_") && error.code !== "NOT_FOUND")) return error;
     const attempt = randomUUID();
-    const recorded = this.#record({
-      attempt, outcome: "denied", reason: error.code, pid: caller.pid, uid: caller.uid, gid: caller.gid, facts: caller.facts, task: null, repeats: 0,
-    });
+    // a role is the caller's own; all else hangs on what the process is that was to get something
+    const { pid, uid, gid, facts } = error.code === "DENIED_ROLE" ? caller : (call.about?.process ?? caller);
+    const recorded = this.#record({ attempt, outcome: "denied", reason: error.code, pid, uid, gid, facts, task: call.about?.task ?? null, repeats: 0 });
     const { code, message, violations, cause } = error;
     return new BrevetError(code, message, { violations, cause, metadata: { ...error.metadata, attempt: recorded } });
   }

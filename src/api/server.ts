@@ -22,10 +22,15 @@ import { toGrpcError } from "./status.ts";
 import { Unread, mostUnreadBytes } from "./unread.ts";
 import { Malformed, readable, strict } from "./wire.ts";
 
+/** The process that something was asked for, where that is not the caller, and the task that it was. */
+export type About = { readonly process: Known; readonly task: string | null };
+
 export type Call = {
   readonly connection: Connection;
   readonly method: string;
   readonly signal: AbortSignal;
+  /** For the record of a refusal. */
+  about?: About;
   /** The same without the cost of a signal: calls back once, at once if the caller has gone already. */
   onGone(callback: (why: BrevetError) => void): () => void;
 };
@@ -41,7 +46,7 @@ export type ServerOptions = {
   readonly metadataBytes: number;
   readonly connectionIdleSeconds: number;
   /** Told of every refused call and connection; may add metadata (the attempt's ID) to the error. */
-  readonly onRefused: (error: BrevetError, call: Pick<Call, "connection"> | undefined, method: string) => BrevetError;
+  readonly onRefused: (error: BrevetError, call: Pick<Call, "connection" | "about"> | undefined, method: string) => BrevetError;
   readonly onServed: (method: string, ms: number) => void;
 };
 
@@ -318,6 +323,7 @@ const callerGone = new BrevetError("DEADLINE", "the caller went away");
 class AdmittedCall implements Call {
   readonly connection: Connection;
   readonly method: string;
+  about?: About;
   readonly #call: AnyUnary | AnyStream;
   #ended: AbortController | undefined;
 
