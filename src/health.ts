@@ -26,7 +26,8 @@ export class BrokerParts {
   }
 
   /** Calls back when the whole becomes ready or stops being so. */
-  onChange(listener: (ready: boolean) => void): void {
+  onChange(listener: (ready: boolean) => void): () => void {
     this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
   }
 }

@@ -311,9 +311,26 @@ agents:
     expect(Object.keys((await world.change(task.id, { valueOf: "g" }, ["constructor"])).context).sort()).toEqual(["hasOwnProperty", "isPrototypeOf", "prototype", "toString", "valueOf"]);
   });
 
+  const health: Wire = { path: "/grpc.health.v1.Health/Check", requestStream: false, responseStream: false };
+  const asked = (socket: Socket, service: string | Buffer): Promise<Answer> => clientOf(socket).call(health, bytesField(1, service), header("true"));
+
   test("no health check and no reflection request is a fault either", async () => {
-    const health: Wire = { path: "/grpc.health.v1.Health/Check", requestStream: false, responseStream: false };
     expect(await clientOf("workload").call(health, Buffer.from("0aff", "hex"))).toMatchObject({ status: "INVALID_ARGUMENT" });
-    expect(await clientOf("workload").call(health, bytesField(1, "nothing"), header("true"))).toMatchObject({ status: "NOT_FOUND" });
+    expect(await asked("workload", "nothing")).toMatchObject({ status: "NOT_FOUND", info: { reason: "NOT_FOUND" } });
+    expect(await asked("workload", "no\u202eservice\u0007")).toMatchObject({ status: "NOT_FOUND", message: "service: no such service on this socket" });
+    expect(await asked("workload", Buffer.from("fffe", "hex"))).toMatchObject({ status: "INVALID_ARGUMENT", fields: ["service"] });
+  });
+
+  test.each<[Socket, readonly string[], readonly string[]]>([
+    ["workload", ["", "SpiffeWorkloadAPI", "brevet.v1.Agent", "brevet.v1.Tasks", "envoy.service.auth.v3.Authorization"], ["brevet.v1.Log", "brevet.v1.Catalog"]],
+    ["admin", ["", "brevet.v1.Revocations", "brevet.v1.Catalog", "brevet.v1.Log", "brevet.v1.Operators", "brevet.v1.Trust"], ["SpiffeWorkloadAPI", "brevet.v1.Agent"]],
+  ])("the %s socket says of each service that it has whether it serves, and shows them and health by reflection", async (socket, here, elsewhere) => {
+    for (const service of here) expect((await asked(socket, service)).body?.toString("hex"), service).toBe("0801");
+    for (const service of elsewhere) expect((await asked(socket, service)).status, service).toBe("NOT_FOUND");
+    const reflect: Wire = { path: "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", requestStream: true, responseStream: true };
+    const shown = async (request: Buffer): Promise<string> => (await clientOf(socket).call(reflect, request)).body?.toString("latin1") ?? "";
+    const list = await shown(bytesField(7, "*"));
+    for (const service of [...here, "grpc.health.v1.Health"]) expect(list).toContain(service);
+    expect(await shown(bytesField(4, "grpc.health.v1.Health"))).toContain("HealthCheckRequest");
   });
 });

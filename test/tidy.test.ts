@@ -49,7 +49,7 @@ const owners: Readonly<Record<string, readonly string[]>> = {
   "@grpc/grpc-js": ["src/api", "src/client", "src/testing", "src/verify/grpc.ts", "src/cli/failure.ts"],
   "@grpc/proto-loader": ["src/proto.ts", "src/client/connect.ts"],
   "@grpc/reflection": ["src/api/reflection.ts"],
-  "grpc-health-check": ["src/api/listeners.ts"],
+  "grpc-health-check": ["src/api/health.ts", "src/api/reflection.ts"],
   koffi: ["src/kernel.ts"],
   pg: ["src/record"],
   "node-pg-migrate": ["src/record/schema.ts"],

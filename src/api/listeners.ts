@@ -3,7 +3,6 @@
 // administrators, and the network, for whoever has a role there. Health and reflection are on all, behind the same guard.
 // Each service is in a file of its own; sockets and the wrapper around every call are server.ts.
 import type { Socket } from "node:net";
-import { HealthImplementation } from "grpc-health-check";
 import type { LiveCatalog } from "../authorize/catalog.ts";
 import { attestSocket, openerOf } from "../attest/caller.ts";
 import type { Caller } from "../attest/caller.ts";
@@ -33,6 +32,7 @@ import { checkHandlers } from "./envoy-check.ts";
 import { secretHandlers } from "./envoy-secrets.ts";
 import { Explainer } from "./explain.ts";
 import { feedHandlers } from "./feed.ts";
+import { addHealth } from "./health.ts";
 import { trustHandlers } from "./info.ts";
 import { Judge } from "./judge.ts";
 import { CallerLimits } from "./limits.ts";
@@ -132,31 +132,23 @@ export function createApi(p: ApiParts): Api {
     api.addService(services.log, logHandlers(api, adminParts));
     api.addService(services.operators, operatorHandlers(api, { ...p, trustDomain }));
   }
-  addHealth([workload, admin, network], p.health);
-  addReflection(workload.guarded, [...everywhere, "SpiffeWorkloadAPI", "brevet.v1.Agent", ...forEnvoy]);
-  const overseers = ["brevet.v1.Revocations", "brevet.v1.Catalog", "brevet.v1.Log", "brevet.v1.Operators"];
-  addReflection(admin.guarded, [...everywhere, ...overseers]);
-  addReflection(network.guarded, [...everywhere, ...overseers, "SpiffeWorkloadAPI", "envoy.service.auth.v3.Authorization"]);
+  for (const [api, names] of [[workload, onWorkload], [admin, onAdmin], [network, onNetwork]] as const) {
+    addHealth(api, p.health, names);
+    addReflection(api.guarded, [...names, "grpc.health.v1.Health"]);
+  }
   return { workload, admin, network, limits, judge, close: () => refusals.close() };
 }
 
-const forEnvoy = ["envoy.service.auth.v3.Authorization", "envoy.service.secret.v3.SecretDiscoveryService"];
 const everywhere = ["brevet.v1.Tasks", "brevet.v1.Feed", "brevet.v1.Trust"];
+const overseers = ["brevet.v1.Revocations", "brevet.v1.Catalog", "brevet.v1.Log", "brevet.v1.Operators"];
+const onWorkload = [...everywhere, "SpiffeWorkloadAPI", "brevet.v1.Agent", "envoy.service.auth.v3.Authorization", "envoy.service.secret.v3.SecretDiscoveryService"];
+const onAdmin = [...everywhere, ...overseers];
+const onNetwork = [...everywhere, ...overseers, "SpiffeWorkloadAPI", "envoy.service.auth.v3.Authorization"];
 
 /** Root, the broker's own user, and those that the configuration names: by the kernel's word, whatever the socket's mode. */
 function refuseStranger(caller: Caller, config: Config): BrevetError | undefined {
   if (caller.uid === 0 || caller.uid === process.geteuid?.() || config.admin.uids.includes(caller.uid)) return undefined;
   return new BrevetError("DENIED_ROLE", "only administrators may use the admin socket");
-}
-
-function addHealth(servers: readonly ApiServer[], health: BrokerParts): void {
-  const names = ["", "SpiffeWorkloadAPI", ...forEnvoy, ...everywhere];
-  const state = (ready: boolean): "SERVING" | "NOT_SERVING" => (ready ? "SERVING" : "NOT_SERVING");
-  const grpcHealth = new HealthImplementation(Object.fromEntries(names.map((name) => [name, state(health.ready)])));
-  health.onChange((ready) => {
-    for (const name of names) grpcHealth.setStatus(name, state(ready));
-  });
-  for (const server of servers) grpcHealth.addToServer(server.guarded as Parameters<typeof grpcHealth.addToServer>[0]);
 }
 
 /** One place counts and logs what was answered. */

@@ -1,10 +1,11 @@
 // How does a client that has no proto file learn what is served?
-// By reflection, v1 and v1alpha. The library's index is mended before it is used, since grpcurl and others
+// By reflection, v1 and v1alpha, of health too. The library's index is mended before it is used, since grpcurl and others
 // can make nothing of it as it is: the standard's own service, which is in no package, is named with a
 // dot before it; no file says which others it needs; and the entries of maps have names of their own.
 // gRPC server reflection; SPIFFE Workload Endpoint section 7.
 // Which services there are is listeners.ts's.
 import { ReflectionService } from "@grpc/reflection";
+import { service as healthService } from "grpc-health-check";
 import { packageDefinition } from "../proto.ts";
 
 type Server = Parameters<ReflectionService["addToServer"]>[0];
@@ -67,7 +68,9 @@ function methodOf(version: Pick<ReflectionService, "addToServer">): readonly [Me
 }
 
 function madeReflection(served: readonly string[]): ReflectionService {
-  const reflection = new ReflectionService(packageDefinition);
+  // any message brings the whole file that it is in
+  const ofHealth = Object.entries(healthService).map(([name, { requestType }]) => [`grpc.health.v1.Health/${name}`, requestType]);
+  const reflection = new ReflectionService({ ...packageDefinition, ...Object.fromEntries(ofHealth) as typeof packageDefinition });
   for (const index of Object.values(reflection) as unknown as readonly Index[]) {
     withoutDots(index.services);
     withoutDots(index.symbols);

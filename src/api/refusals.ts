@@ -15,6 +15,11 @@ const mostKinds = 1000;
 
 type Window = { since: number; recorded: number; last: NewAttestation; repeats: number };
 
+/** What one may not have is answered as what is not there. */
+function isDenial({ code, metadata }: BrevetError): boolean {
+  return code.startsWith("DENIED_") || (code === "NOT_FOUND" && (metadata["field"] === "task" || metadata["field"] === "agent"));
+}
+
 export class Refusals {
   readonly #store: Store;
   readonly #windows = new Map<string, Window>();
@@ -30,7 +35,7 @@ export class Refusals {
   /** The error that the caller gets: with the attempt's ID, if a process was denied something. What an administrator mistypes is no denial. */
   note(error: BrevetError, call: Pick<Call, "connection" | "about"> | undefined): BrevetError {
     const caller = call?.connection.process;
-    if (!caller || call.connection.role !== "process" || (!error.code.startsWith("DENIED_") && error.code !== "NOT_FOUND")) return error;
+    if (!caller || call.connection.role !== "process" || !isDenial(error)) return error;
     const attempt = randomUUID();
     // a role is the caller's own; all else hangs on what the process is that was to get something
     const { pid, uid, gid, facts } = error.code === "DENIED_ROLE" ? caller : (call.about?.process ?? caller);
