@@ -16,7 +16,7 @@ const mostCharacters = 1000;
 const mostPerSecond = 50;
 
 /**
- * Fields that are not allowed are dropped, by name; text is cut and stripped of control characters. Of one event
+ * Fields that are not allowed are dropped, by name; text is cut and stripped of what can't be seen. Of one event
  * a second has at most 50 lines, and the next line of it says how many were left out: no caller can fill a disk.
  */
 export function createLog(level: string): Log {
@@ -37,7 +37,7 @@ export function createLog(level: string): Log {
     for (const [key, value] of Object.entries(fields)) {
       if (value === undefined) continue;
       if (!allowed.has(key)) shown["dropped"] = key;
-      else shown[key] = typeof value === "string" ? value.slice(0, mostCharacters).replace(/[\p{Cc}\u2028-\u202e\u2066-\u2069]/gu, "\ufffd") : value;
+      else shown[key] = typeof value === "string" ? value.slice(0, mostCharacters).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu, "\ufffd") : value;
     }
     logger[at](shown, event);
   };

@@ -103,7 +103,8 @@ type Case = { readonly what: string; readonly field: string; readonly bytes: Buf
 const long = "x".repeat(5000);
 const hostile = {
   "a control character": "researcher\u0007", "a line feed": "researcher\nresearcher", "a NUL": "researcher\u0000", "a right-to-left override": "a\u202erehcraeser",
-  "an invisible character": "re\u200bsearcher", "an escape sequence": "\u001b[31mresearcher",
+  "an invisible character": "re\u200bsearcher", "an escape sequence": "\u001b[31mresearcher", "a filler": "re\u3164searcher", "a tag": "re\u{e0041}searcher",
+  "nothing that can be seen": "\u2800",
 };
 
 function snake(name: string): string {

@@ -66,6 +66,15 @@ describe("what passed is normal", () => {
     expect(parse(`agents:\n- { name: "${name}", owner: lead@example.org, selectors: [{ uid: 1 }] }`).problems[0]?.message).toMatch(/^agents\[0\]\.name: must be 1 to 64/);
   });
 
+  test.each(["", " ", "\u3164", "a\u00adb", "a\u202eb", "a\u200db", "1\ufe0f", "\u{e0041}", "a\ufffe", "a\nb"])("%j is no text of one line", (purpose) => {
+    const { problems } = parse(`services:\n${agent("s")}agents:\n- { name: a, owner: ${JSON.stringify(purpose)}, selectors: [{ uid: 1 }] }`);
+    expect(problems[0]?.message).toMatch(/^agents\[0\]\.owner: (is empty|must be one line without invisible characters)/);
+  });
+
+  test.each(["می\u200cخواهم", "क्\u200dष", "👩🏽\u200d🚀 ❤\ufe0f 1\ufe0f\u20e3"])("%j is what is written with joiners", (purpose) => {
+    expect(accepted(`agents:\n${agent("a", `, purpose: ${JSON.stringify(purpose)}`)}`).agents[0]?.purpose).toBe(purpose);
+  });
+
   test("the same content in another order and another split over files is the same catalog", () => {
     const one = accepted(`agents:\n${agent("b")}${agent("a", ", audiences: [y, x], context: [k, j]")}services:\n${agent("s")}`);
     const other = accepted(`services:\n${agent("s")}`, `agents:\n${agent("a", ", context: [j, k], audiences: [x, y]")}`, `agents:\n${agent("b")}`);

@@ -1,13 +1,12 @@
 // Is this request well formed?
 // Every rule of a request is checked before anything is done, and all violations are answered at once,
-// each under the field's name in the proto. Text is Unicode without control characters or halves of
-// surrogate pairs; sizes are in characters as the proto says.
+// each under the field's name in the proto. Text is Unicode that can be seen (src/identity/text.ts); sizes are in
+// characters as the proto says.
 // What a well-formed request may do is judged elsewhere.
 import { BrevetError, invalid } from "../errors.ts";
 import type { Violation } from "../errors.ts";
+import { hasHidden, isBlank } from "../identity/text.ts";
 import { fromTimestamp } from "../proto.ts";
-
-const hostile = /[\p{Cc}\p{Cs}\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufffd]/u;
 
 const shortestPrefix = 8;
 const latestSeconds = 62_135_596_800; // as far from 1970 as the year 1
@@ -39,9 +38,9 @@ export class Fields {
   }
 
   text(field: string, value: string, most: number, required = false): string {
-    if (required && value.trim() === "") this.wrong(field, "is required");
-    if ([...value].length > most) this.wrong(field, `at most ${most} characters`);
-    else if (hostile.test(value)) this.wrong(field, "must not contain control, invisible or direction-changing characters");
+    if (required && isBlank(value)) this.wrong(field, "is required");
+    else if ([...value].length > most) this.wrong(field, `at most ${most} characters`);
+    else if (hasHidden(value)) this.wrong(field, "must not contain control, invisible or direction-changing characters");
     return value;
   }
 

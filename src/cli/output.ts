@@ -4,13 +4,11 @@
 // moves the cursor or turns the text around: control and bidi characters are shown as escapes.
 // RFC 3339 (times), RFC 8259 section 7 (escapes).
 // What the errors look like is failure.ts's business; what a table holds, each noun's.
+import { hasHidden, unhidden } from "../identity/text.ts";
 import type { Timestamp } from "../proto.ts";
 
 export const formats = ["table", "json", "yaml"] as const;
 export type Format = (typeof formats)[number];
-
-/** Controls, invisible and direction-changing characters, line separators, halves of surrogate pairs. */
-const unsafe = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
 
 function escaped(char: string): string {
   return Array.from({ length: char.length }, (_, i) => `\\u${char.charCodeAt(i).toString(16).padStart(4, "0")}`).join("");
@@ -18,7 +16,7 @@ function escaped(char: string): string {
 
 /** Text from elsewhere, fit for a terminal: always one line. */
 export function safe(text: string): string {
-  return text.replace(unsafe, escaped);
+  return unhidden(text, escaped);
 }
 
 export function short(text: string, most: number): string {
@@ -107,7 +105,7 @@ function valueOf(value: Value): Json {
 }
 
 export function jsonText(value: unknown, indent?: number): string {
-  return JSON.stringify(plain(value), undefined, indent).replace(unsafe, (char) => (char === "\n" ? char : escaped(char)));
+  return unhidden(JSON.stringify(plain(value), undefined, indent), (char) => (char === "\n" ? char : escaped(char)));
 }
 
 export function writeLine(text: string): void {
@@ -129,16 +127,16 @@ export async function printNext(format: Format, value: unknown, line: () => stri
   writeLine(line());
 }
 
-/** Scalars with unsafe characters are double-quoted, the only style that can escape them. */
+/** Scalars with hidden characters are double-quoted, the only style that can escape them. */
 export async function yamlText(value: unknown): Promise<string> {
   const { Document, Scalar, visit } = await import("yaml");
   const document = new Document(plain(value));
   visit(document, {
     Scalar(_key, node) {
-      if (typeof node.value === "string" && node.value.search(unsafe) >= 0) node.type = Scalar.QUOTE_DOUBLE;
+      if (typeof node.value === "string" && hasHidden(node.value)) node.type = Scalar.QUOTE_DOUBLE;
     },
   });
-  return document.toString({ lineWidth: 0 }).replace(unsafe, (char) => (char === "\n" ? char : escaped(char)));
+  return unhidden(document.toString({ lineWidth: 0 }), (char) => (char === "\n" ? char : escaped(char)));
 }
 
 // Tables

@@ -5,6 +5,7 @@
 // Where a path stands in its file is src/identity/yaml.ts's business.
 import * as z from "zod";
 import { parseDuration } from "./duration.ts";
+import { hasHidden, isBlank } from "./text.ts";
 import { printable, quoted } from "./yaml.ts";
 import type { Path } from "./yaml.ts";
 
@@ -33,9 +34,9 @@ export function section<T extends z.core.$ZodLooseShape>(shape: T): z.ZodObject<
 export function text(max: number, min: 0 | 1 = 1): z.ZodString {
   const refuse = (error: string, holds: (value: string) => boolean): z.core.$ZodCheck<string> => z.refine(holds, { error, abort: true });
   return z.string().check(
-    refuse("is empty", (value) => value.length >= min),
+    refuse("is empty", (value) => min === 0 || !isBlank(value)),
     refuse(`must be at most ${max} characters long`, (value) => value.length <= max),
-    refuse("must be one line without invisible characters", (value) => /^[^\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]*$/u.test(value)),
+    refuse("must be one line without invisible characters", (value) => !hasHidden(value)),
   );
 }
 

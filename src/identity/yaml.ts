@@ -135,7 +135,7 @@ function placeOf(lines: LineCounter, offset: number): Place {
 /** Text from outside as it may stand in a message: one line, nothing invisible, not long. */
 export function printable(text: string, max = 200): string {
   const shown = text.length > max ? `${text.slice(0, max)}…` : text;
-  return shown.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (c) => `\\u{${(c.codePointAt(0) ?? 0).toString(16)}}`);
+  return shown.replace(/[\p{C}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\u2800]/gu, (c) => `\\u{${(c.codePointAt(0) ?? 0).toString(16)}}`);
 }
 
 export function quoted(text: string): string {
