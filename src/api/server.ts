@@ -71,7 +71,8 @@ export class ApiServer {
   readonly #o: ServerOptions;
   readonly #grpc: Server;
   readonly #connections = new Map<string, Connection>();
-  readonly #methods = new Set<string>();
+  /** By path, whether it takes a stream of messages. */
+  readonly #methods = new Map<string, boolean>();
   readonly #unread: Unread;
   readonly #injector: ReturnType<Server["createConnectionInjector"]>;
   #next = 0;
@@ -91,6 +92,7 @@ export class ApiServer {
     guardSessions(this.#grpc, {
       metadataBytes: options.metadataBytes,
       refuse: (path, address) => this.#refuse(path, this.#connections.get(address)),
+      takesMany: (path) => this.#methods.get(path) === true,
       onStream: (stream, address) => this.#unread.watch(stream, this.#connections.get(address)?.share ?? "nobody"),
       onRefused: (error) => options.onRefused(error, undefined, "unknown"),
     });
@@ -118,7 +120,7 @@ export class ApiServer {
   /** What nobody who comes in here may call is not there. */
   #add(definition: Parameters<Server["addService"]>[0], implementation: UntypedServiceImplementation): void {
     const served = Object.entries(definition).filter(([, { path }]) => this.#o.roles.some((role) => mayCall(role, path)));
-    for (const [, { path }] of served) this.#methods.add(path);
+    for (const [, { path, requestStream }] of served) this.#methods.set(path, requestStream);
     this.#grpc.addService(Object.fromEntries(served), implementation);
   }
 

@@ -1,7 +1,8 @@
 // What may one connection do with HTTP/2 before any call of it is looked at?
 // A connection that does not speak HTTP/2 in time is closed, one that makes noise (streams reset before
 // their answer, pings, settings) beyond what clients do is cut, and a request without the security
-// header, in a compressed encoding or to a method that is not there is refused from its headers alone.
+// header, in a compressed encoding or to a method that is not there is refused from its headers alone, and what
+// is no gRPC is answered in HTTP.
 // SPIFFE Workload Endpoint section 3; gRPC over HTTP/2 (encodings, timeouts, unknown methods).
 // CONTINUATION floods are bounded by nghttp2, header sizes by the settings given here to node:http2;
 // what a call's message holds is wire.ts's business, how many calls a user may make limits.ts's.
@@ -10,12 +11,15 @@ import type { Http2Server, IncomingHttpHeaders, ServerHttp2Session, ServerHttp2S
 import type { Socket } from "node:net";
 import type { Server } from "@grpc/grpc-js";
 import { BrevetError, invalid } from "../errors.ts";
+import { checkFrames } from "./frames.ts";
 import { toGrpcError } from "./status.ts";
 
 export type SessionOptions = {
   readonly metadataBytes: number;
   /** Whether this method may be called by whoever is at this address, as far as its path tells. */
   readonly refuse: (path: string, address: string) => BrevetError | undefined;
+  /** Whether the method takes a stream of messages. */
+  readonly takesMany: (path: string) => boolean;
   /** Told of each stream that is served, and of whoever is at its other end. */
   readonly onStream: (stream: ServerHttp2Stream, address: string) => void;
   /** Told of what was refused here; may add to the error. */
@@ -50,9 +54,12 @@ export function guardSessions(grpc: Server, options: SessionOptions): void {
     stream.on("error", () => undefined);
     if (stream.destroyed) return;
     const address = stream.session?.socket.remoteAddress ?? "";
+    const status = unspoken(headers);
+    if (status !== undefined) return stream.respond({ ":status": status }, { endStream: true });
     const refused = refuse(headers, address, options);
     if (refused) return answer(stream, options.onRefused(refused));
     options.onStream(stream, address);
+    checkFrames(stream, options.takesMany(String(headers[":path"])), (error) => answer(stream, options.onRefused(error)));
     serve(stream, headers);
   });
 }
@@ -116,10 +123,14 @@ function renewInTime(session: ServerHttp2Session): void {
   });
 }
 
+/** The HTTP status for what is not gRPC, or not in the one encoding of messages that is known here. */
+function unspoken(headers: IncomingHttpHeaders): number | undefined {
+  if (headers[":method"] !== constants.HTTP2_METHOD_POST) return constants.HTTP_STATUS_METHOD_NOT_ALLOWED;
+  return /^application\/grpc(\+proto)?\s*(;|$)/i.test(headers["content-type"] ?? "") ? undefined : constants.HTTP_STATUS_UNSUPPORTED_MEDIA_TYPE;
+}
+
 /** Before anything else: a request forged through a browser or a proxy has no such header. */
 function refuse(headers: IncomingHttpHeaders, address: string, { refuse: refusePath, metadataBytes }: SessionOptions): BrevetError | undefined {
-  // anything but gRPC is answered 415 by grpc-js
-  if (headers["content-type"]?.startsWith("application/grpc") !== true) return undefined;
   if (headers["workload.spiffe.io"] !== "true") {
     return new BrevetError("SECURITY_HEADER_MISSING", "metadata workload.spiffe.io: true is required, exactly once (SPIFFE Workload Endpoint, section 3)");
   }
