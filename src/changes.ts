@@ -45,7 +45,8 @@ export class Changes {
     }
     this.#told?.feed.committed(rows);
     // who comes second finds what another broker, or a first try whose answer was lost, has committed
-    if (verdicts.some(({ verdict }) => verdict === "already" || verdict === "unchanged")) void this.#told?.feed.catchUp().catch(() => undefined);
+    const isSecond = verdicts.length === 0 ? rows.length === 0 : verdicts.some(({ verdict }) => verdict === "already" || verdict === "unchanged");
+    if (isSecond) void this.#told?.feed.catchUp().catch(() => undefined);
   }
 
   /** The feed has moved on, by whomever. */
