@@ -254,7 +254,7 @@ services:
     await world.until("the newest of both", () => svids.length > 1 && states.length > 1);
     await world.close(id);
     await world.until("the last state", () => states.length > 2);
-    expect(svids.length).toBeLessThanOrEqual(3);
+    expect(svids.length).toBeLessThanOrEqual(6);
     expect(states.length).toBeLessThanOrEqual(4);
   });
 

@@ -1,6 +1,6 @@
 // How much may wait for a reader that does not read?
-// A stream that shows how things are is sent one message at a time, the newest next: what is not taken is not
-// made more of. And what waits for one user in all is bounded: beyond it no call of that user is begun, and
+// A stream that shows how things are is sent one message at a time, or a few, the newest next: what is not taken is
+// not made more of. And what waits for one user in all is bounded: beyond it no call of that user is begun, and
 // those of its streams that have kept most waiting are reset, until the rest is within the bound.
 // RFC 9113 section 5.2 (a reader's window may stay 0 for ever). Threat T21.
 // How many streams and calls a user may have is limits.ts's business.
@@ -16,15 +16,18 @@ const streamBytes = 16 << 10;
 const patienceMs = 5000;
 const lookMs = 1000;
 
-/** What sends the message, made when it is sent, as soon as the one before was taken: however often it is called meanwhile, once. */
-export function newest<A>(stream: Pick<ServerWritableStream<never, A>, "write" | "writable">, message: () => A): () => void {
-  let [isWaiting, isNew] = [false, false];
+/**
+ * What sends the message as it is when it is sent: at once, and beyond `most` that were not taken yet when one was. However
+ * often it is called meanwhile, once.
+ */
+export function newest<A>(stream: Pick<ServerWritableStream<never, A>, "write" | "writable">, message: () => A, most = 1): () => void {
+  let [underWay, isNew] = [0, false];
   const send = (): void => {
-    isNew = isWaiting;
-    if (isWaiting || !stream.writable) return;
-    isWaiting = true;
+    isNew = underWay >= most;
+    if (isNew || !stream.writable) return;
+    underWay++;
     stream.write(message(), () => {
-      isWaiting = false;
+      underWay--;
       if (isNew) send();
     });
   };

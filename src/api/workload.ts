@@ -31,6 +31,8 @@ export type WorkloadParts = HeldParts & {
 const mostAudiences = 4;
 const mostAudienceLength = 256;
 const mostCrlBytes = 64 * 1024;
+/** SVIDs that were made are handed over, also where a reader takes them one turn later. */
+const mostUnderWay = 4;
 const crlPaceMs = 60_000;
 
 export function workloadHandlers(server: ApiServer, parts: WorkloadParts): SpiffeWorkloadAPIHandlers {
@@ -131,7 +133,7 @@ async function followX509(parts: WorkloadParts, call: Call, holding: Holding, st
       crl: smallCrls(parts.crls),
       federatedBundles: parts.trust.federated.x509,
     };
-  });
+  }, mostUnderWay);
   const held = new HeldX509(parts, call, holding, (now) => {
     clearTimeout(crlTimer);
     crlTimer = undefined;
