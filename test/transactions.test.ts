@@ -529,6 +529,25 @@ test("what a list holds is read in pieces: each dead certificate once, in order,
   }
 });
 
+test("a certificate stands in what a list is made of once, under the revocation that killed it, however often its task changed since", async () => {
+  const held = await ledger.held();
+  const { sequence: before } = await readFeedHead(ledger.store);
+  for (const model of ["one", "two", "three"]) {
+    await a.issue(held);
+    await a.change(held.task, { model });
+  }
+  await a.issue(held);
+  const { sequence } = await a.end(held.task);
+  const serials = (await a.rows<{ serial: string }>("select serial from svids where task = $1 order by id", [held.task])).map((row) => row.serial);
+  const read = async (after: number): Promise<string[]> => {
+    const lines: string[] = [];
+    await deadCertificates(ledger.store, { after, to: Number(sequence), since: new Date(0) }, async (page) => void lines.push(...page));
+    return lines.map((line) => line.split(" ")[1] ?? "").filter((serial) => serials.includes(serial));
+  };
+  expect(await read(before)).toEqual(serials);
+  expect(await read(Number(sequence) - 1)).toEqual(serials.slice(-1));
+});
+
 describe("append-only", () => {
   const tables = [["svids", "serial"], ["attestations", "reason"], ["revocations", "subject"], ["entries", "actor"], ["catalog_versions", "digest"]];
   const refused = { code: "42501" };

@@ -157,21 +157,21 @@ export type SvidRow = {
   readonly via: SidecarRef | null;
 };
 
-const listStatement: Statement = {
-  name: "list_svids",
-  text: `select * from (
+/** Of one task by its index, of all by their own: where either may be meant, all are read to find one task's. */
+const listText = (which: string, order: string): string => `select * from (
       select s.id, s.kind, s.serial, s.task, t.agent, s.service, s.subject, s.epoch, s.issued_at, s.expires_at, s.audiences, s.via,
         coalesce(t.epoch, v.epoch, (select o.epoch from operators o where o.name = substr(s.subject, 17)), 0) > s.epoch as revoked
       from svids s left join tasks t on t.id = s.task left join services v on v.name = s.service
-      where ($1::uuid is null or s.task = $1) and ($3::bigint is null or s.id < $3)
+      where ${which} and ($3::bigint is null or s.id < $3)
         and (not $2 or s.expires_at > clock_timestamp())
-      order by s.id desc) x
-    where not $2 or not x.revoked limit $4`,
-};
+      order by ${order}) x
+    where not $2 or not x.revoked limit $4`;
+const listStatement: Statement = { name: "list_svids", text: listText("$1::uuid is null", "s.id desc") };
+const listOfTaskStatement: Statement = { name: "list_svids_of_task", text: listText("s.task = $1::uuid", "s.epoch desc, s.id desc") };
 
 /** Newest first. `live`: unexpired and unrevoked. */
 export async function listSvids(store: Store, filter: { task: string | null; live: boolean; before: number | null; limit: number }): Promise<SvidRow[]> {
-  const rows = await store.query(listStatement, [filter.task, filter.live, filter.before, filter.limit]);
+  const rows = await store.query(filter.task === null ? listStatement : listOfTaskStatement, [filter.task, filter.live, filter.before, filter.limit]);
   return rows.map((row) => ({
     id: row["id"] as number,
     kind: row["kind"] as SvidKind,
@@ -213,7 +213,10 @@ export async function countServiceSvids(store: Store, services: readonly string[
   return (row?.["n"] as number | undefined) ?? 0;
 }
 
-/** Rows of three kinds of holder, by the index of each; in the order of what killed them, as a cursor reads them. */
+/**
+ * Rows of three kinds of holder, by the index of each; in the order of what killed them, as a cursor reads them. Each
+ * stands under its first revocation: what was issued before the one before that (`since`) is dead by then.
+ */
 const deadStatement: Statement = {
   name: "dead_certificates",
   text: `declare dead no scroll cursor for
@@ -221,17 +224,18 @@ const deadStatement: Statement = {
       || ' ' || r.ended || ' ' || s.authority as line
     from (
       select v.sequence, v.subject, v.epoch, v.at, t.id as task,
+        coalesce((select max(p.epoch) from revocations p where p.subject = v.subject and p.epoch < v.epoch), 0) as since,
         case when t.id is null or (t.state in ('closed', 'aborted', 'expired') and t.epoch = v.epoch) then 1 else 0 end as ended
       from revocations v left join tasks t on t.id = case when v.subject not like '%/%' then v.subject::uuid end
       where v.sequence > $1 and v.sequence <= $2 and v.until > $3
     ) r cross join lateral (
-      select s.id, s.serial, s.authority, s.expires_at, s.epoch, s.kind from svids s where s.task = r.task
+      select s.id, s.serial, s.authority, s.expires_at, s.epoch, s.kind from svids s where s.task = r.task and s.epoch >= r.since and s.epoch < r.epoch
       union all
       select s.id, s.serial, s.authority, s.expires_at, s.epoch, s.kind from svids s
         where s.service = case when r.subject like 'service/%' then substr(r.subject, 9) end
       union all
       select s.id, s.serial, s.authority, s.expires_at, s.epoch, s.kind from svids s where s.subject = r.subject
-    ) s where s.epoch < r.epoch and s.kind = 'x509' and s.expires_at >= $3 order by r.sequence`,
+    ) s where s.epoch >= r.since and s.epoch < r.epoch and s.kind = 'x509' and s.expires_at >= $3 order by r.sequence`,
 };
 const fetchDeadStatement: Statement = { name: "fetch_dead", text: "fetch 2000 from dead" };
 const closeDeadStatement: Statement = { name: "close_dead", text: "close dead" };
