@@ -18,24 +18,27 @@ export type CallLoad = {
 
 export type CallResult = { readonly seconds: number; readonly latencies: number[]; readonly failed: number };
 
-/** The first answer, or nothing if the call ended without one. */
-function answerOf(wire: Wire, request: Buffer): Promise<boolean> {
+/** Whether it was answered, and not refused; undefined: nobody looked at it, and it is made again. */
+type Asked = boolean | undefined;
+
+/** The first answer is all that is wanted. */
+function answerOf(wire: Wire, request: Buffer): Promise<Asked> {
   return new Promise((resolve) => {
     const id = wire.call(request, {
       message: () => {
         resolve(true);
         wire.cancel(id); // a stream would go on
       },
-      end: () => resolve(false),
+      end: (unserved) => resolve(unserved ? undefined : false),
     });
   });
 }
 
 /** A unary call must run to its end: a cancelled one costs the server more. */
-function unaryAnswer(wire: Wire, request: Buffer): Promise<boolean> {
+function unaryAnswer(wire: Wire, request: Buffer): Promise<Asked> {
   return new Promise((resolve) => {
     let answered = false;
-    wire.call(request, { message: () => (answered = true), end: () => resolve(answered) });
+    wire.call(request, { message: () => (answered = true), end: (unserved) => resolve(unserved ? undefined : answered) });
   });
 }
 
@@ -51,10 +54,9 @@ async function caller(load: CallLoad, request: Buffer, until: number, latencies:
     const wire = await Wire.connect(load.socket, load.method);
     for (let calls = 0; calls < mostCalls && !wire.leaving && now() < until; calls++) {
       if (!load.newConnections) began = now();
-      if (await ask(wire, request)) {
-        latencies.push(now() - began);
-        continue;
-      }
+      const answered = await ask(wire, request);
+      if (answered) latencies.push(now() - began);
+      if (answered !== false) continue;
       failed++;
       await new Promise((resolve) => setTimeout(resolve, 5));
     }

@@ -9,8 +9,8 @@ import net from "node:net";
 export type Answer = {
   /** A whole message. */
   message(bytes: Buffer): void;
-  /** The call is over, however it ended. */
-  end(): void;
+  /** The call is over, however it ended. `unserved`: nobody has looked at it, it may be made again. */
+  end(unserved: boolean): void;
 };
 
 type Stream = { readonly on: Answer; rest: Buffer };
@@ -117,7 +117,7 @@ export class Wire {
     const id = this.#next;
     this.#next += 2;
     if (this.#closed) {
-      setImmediate(() => on.end());
+      setImmediate(() => on.end(true));
       return id;
     }
     this.#streams.set(id, { on, rest: Buffer.alloc(0) });
@@ -151,9 +151,14 @@ export class Wire {
     if (type === frame.data) this.#data(id, payload);
     if ((type === frame.data || type === frame.headers) && (flags & endStream) !== 0) this.#end(id);
     if (type === frame.reset) this.#end(id);
-    if (type === frame.goAway) this.leaving = true;
+    if (type === frame.goAway) this.#leave(payload.readUInt32BE(0) & 0x7fff_ffff);
     if (type === frame.settings && (flags & ack) === 0) this.#socket.write(encodeFrame(frame.settings, ack, 0, Buffer.alloc(0)));
     if (type === frame.ping && (flags & ack) === 0) this.#socket.write(encodeFrame(frame.ping, ack, 0, payload));
+  }
+
+  #leave(lastServed: number): void {
+    this.leaving = true;
+    for (const id of [...this.#streams.keys()]) if (id > lastServed) this.#end(id, true);
   }
 
   #data(id: number, payload: Buffer): void {
@@ -173,9 +178,9 @@ export class Wire {
     stream.rest = Buffer.from(rest);
   }
 
-  #end(id: number): void {
+  #end(id: number, unserved = false): void {
     const stream = this.#streams.get(id);
     this.#streams.delete(id);
-    stream?.on.end();
+    stream?.on.end(unserved);
   }
 }

@@ -140,6 +140,16 @@ describe("no share at all, by a limit of 0", () => {
     })));
     expect(await world.broker.metric(`brevet_now{what="connections"}`)).toBeGreaterThanOrEqual(300);
   });
+
+  test("loses no call of a client that takes the first answer of each stream and cancels, however often", async () => {
+    const client = clientOf(world);
+    const loop = async (): Promise<string[]> => {
+      const statuses: string[] = [];
+      for (let n = 0; n < 500; n++) statuses.push((await client.call(FetchX509Bundles, empty)).status);
+      return statuses;
+    };
+    expect(new Set((await Promise.all(Array.from({ length: 6 }, loop))).flat())).toEqual(new Set(["OK"]));
+  });
 });
 
 describe("by default, but for calls, of which a slow machine might not send 500 a second", () => {

@@ -20,8 +20,10 @@ export function checkFrames(stream: ServerHttp2Stream, takesMany: boolean, answe
     answer(invalid([{ field: "message", description: wrong }]));
     stream.close();
   };
-  stream.on("data", (chunk: Buffer) => refuse(frames.take(chunk)));
-  stream.on("end", () => {
+  const take = (chunk: Buffer): void => refuse(frames.take(chunk));
+  stream.on("data", take);
+  stream.once("end", () => {
+    stream.off("data", take); // a stream may stay open for long
     if (!stream.headersSent) refuse(frames.end());
   });
 }

@@ -34,7 +34,6 @@ const noisePerWindow = 2000;
 /** nghttp2 cuts a connection with an error at 1,000 (and 33 more a second); some may be on their way. */
 const cancelledBeforeRenewal = 700;
 const graceMs = 1000;
-const highestStream = 2 ** 31 - 1;
 const cost = { reset: 20, settings: 20, ping: 1 } as const;
 
 /** Called once, when the server's injector has been made and before its first connection. */
@@ -43,15 +42,14 @@ export function guardSessions(grpc: Server, options: SessionOptions): void {
   server.updateSettings({ maxHeaderListSize: options.metadataBytes });
   server.prependListener("session", (session) => {
     keepAddress(session);
-    watchNoise(session);
-    renewInTime(session);
+    watchStreams(session);
   });
   const [serve] = server.listeners("stream") as Serve[];
   if (!serve) throw new TypeError("grpc-js: its HTTP/2 server serves no streams");
   server.removeAllListeners("stream");
   server.on("stream", (stream, headers) => {
     // it may be reset, or its connection broken, before it is looked at: then there is nobody to answer
-    stream.on("error", () => undefined);
+    stream.on("error", nothing);
     if (stream.destroyed) return;
     const address = stream.session?.socket.remoteAddress ?? "";
     const status = unspoken(headers);
@@ -79,7 +77,20 @@ function keepAddress(session: ServerHttp2Session): void {
   if (address !== undefined) Object.defineProperty(socket, "remoteAddress", { value: address });
 }
 
-function watchNoise(session: ServerHttp2Session): void {
+/** One listener for each stream, of which a broker may hold many thousands. */
+function watchStreams(session: ServerHttp2Session): void {
+  const heard = watchNoise(session);
+  const cancelled = renewInTime(session);
+  session.on("stream", (stream) => {
+    stream.on("close", () => {
+      if (!stream.headersSent) heard(cost.reset);
+      if (stream.rstCode !== 0) cancelled();
+    });
+  });
+}
+
+/** To be told of what costs its sender nothing. */
+function watchNoise(session: ServerHttp2Session): (points: number) => void {
   const hello = setTimeout(() => session.destroy(), helloMs);
   let since = performance.now();
   let noise = 0;
@@ -97,31 +108,29 @@ function watchNoise(session: ServerHttp2Session): void {
     heard(cost.settings);
   });
   session.on("ping", () => heard(cost.ping));
-  session.on("stream", (stream) => {
-    stream.once("close", () => {
-      if (!stream.headersSent) heard(cost.reset);
-    });
-  });
   session.once("close", () => clearTimeout(hello));
+  return heard;
 }
 
 /**
- * A client that takes one answer of each stream and cancels is told in time to go on with a new connection.
- * What it sends before it has heard of that is still served: it loses no call.
+ * To be told of each stream that was cancelled. A client that takes one answer of each and cancels is told in time to
+ * go on with a new connection, and up to which stream it was served: what it sent meanwhile it may send again, since
+ * nobody has looked at it. What is open goes on.
  */
-function renewInTime(session: ServerHttp2Session): void {
+function renewInTime(session: ServerHttp2Session): () => void {
   let cancelled = 0;
   const renew = (): void => {
-    session.goaway(constants.NGHTTP2_NO_ERROR, highestStream);
+    if (session.closed || session.destroyed) return;
+    session.goaway(constants.NGHTTP2_NO_ERROR);
     const closing = setTimeout(() => session.close(), graceMs).unref();
     session.once("close", () => clearTimeout(closing));
   };
-  session.on("stream", (stream) => {
-    stream.once("close", () => {
-      if (stream.rstCode !== 0 && ++cancelled === cancelledBeforeRenewal && !session.closed && !session.destroyed) renew();
-    });
-  });
+  return () => {
+    if (++cancelled === cancelledBeforeRenewal) setImmediate(renew); // not from within a stream's end
+  };
 }
+
+const nothing = (): void => undefined;
 
 /** The HTTP status for what is not gRPC, or not in the one encoding of messages that is known here. */
 function unspoken(headers: IncomingHttpHeaders): number | undefined {

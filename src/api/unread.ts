@@ -47,10 +47,12 @@ export async function taken<A>(stream: Pick<ServerWritableStream<never, A>, "wri
   });
 }
 
-type Watched = { readonly share: string; since: number };
-
 export class Unread {
-  readonly #streams = new Map<ServerHttp2Stream, Watched>();
+  /** Whose it is. */
+  readonly #streams = new Map<ServerHttp2Stream, string>();
+  /** Since when something of it has been waiting. */
+  readonly #since = new Map<ServerHttp2Stream, number>();
+  readonly #forget: (this: ServerHttp2Stream) => void;
   readonly #onReset: (share: string) => void;
   readonly #timer: NodeJS.Timeout;
   /** By share, as of the last look. */
@@ -59,13 +61,18 @@ export class Unread {
   /** `onReset`: told of each stream that was reset. */
   constructor(onReset: (share: string) => void) {
     this.#onReset = onReset;
+    const [streams, since] = [this.#streams, this.#since];
+    this.#forget = function () {
+      streams.delete(this);
+      since.delete(this);
+    };
     this.#timer = setInterval(() => this.#look(performance.now()), lookMs);
     this.#timer.unref();
   }
 
   watch(stream: ServerHttp2Stream, share: string): void {
-    this.#streams.set(stream, { share, since: Infinity });
-    stream.once("close", () => this.#streams.delete(stream));
+    this.#streams.set(stream, share);
+    stream.on("close", this.#forget);
   }
 
   isTooMuch(share: string): boolean {
@@ -78,17 +85,21 @@ export class Unread {
 
   #look(now: number): void {
     const bytes = new Map<string, number>();
-    for (const [stream, watched] of this.#streams) {
+    for (const [stream, share] of this.#streams) {
       const unread = unreadOf(stream);
-      watched.since = unread === 0 ? Infinity : Math.min(watched.since, now);
-      if (unread > 0) bytes.set(watched.share, (bytes.get(watched.share) ?? 0) + unread);
+      if (unread === 0) {
+        this.#since.delete(stream);
+      } else {
+        if (!this.#since.has(stream)) this.#since.set(stream, now);
+        bytes.set(share, (bytes.get(share) ?? 0) + unread);
+      }
     }
     this.#bytes = bytes;
     for (const [share, sum] of bytes) if (sum > mostUnreadBytes) this.#reset(share, sum - mostUnreadBytes, now);
   }
 
   #reset(share: string, excess: number, now: number): void {
-    const stuck = [...this.#streams].filter(([, watched]) => watched.share === share && now - watched.since >= patienceMs)
+    const stuck = [...this.#since].filter(([stream, since]) => this.#streams.get(stream) === share && now - since >= patienceMs)
       .map(([stream]) => ({ stream, size: unreadOf(stream) })).sort((a, b) => b.size - a.size);
     let left = excess;
     for (const { stream, size } of stuck) {
