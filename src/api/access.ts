@@ -13,7 +13,7 @@ import type { TaskRow } from "../record/tasks.ts";
 import type { Store } from "../record/store.ts";
 import { Fields } from "./fields.ts";
 import { seesEveryTask } from "./roles.ts";
-import type { Call } from "./server.ts";
+import type { Call } from "./call.ts";
 
 export type AccessParts = {
   readonly trustDomain: string;

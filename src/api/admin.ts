@@ -39,7 +39,8 @@ import { actorOf } from "./access.ts";
 import type { Access } from "./access.ts";
 import type { Explainer } from "./explain.ts";
 import { Fields } from "./fields.ts";
-import type { ApiServer, Call } from "./server.ts";
+import type { Call } from "./call.ts";
+import type { ApiServer } from "./server.ts";
 import { toStruct } from "./validate.ts";
 
 export type AdminParts = {

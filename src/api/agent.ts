@@ -23,7 +23,8 @@ import type { Revoker } from "../revoke/revoke.ts";
 import type { Access } from "./access.ts";
 import { actorOf } from "./access.ts";
 import { Fields } from "./fields.ts";
-import type { ApiServer, Call } from "./server.ts";
+import type { Call } from "./call.ts";
+import type { ApiServer } from "./server.ts";
 import { toTask } from "./tasks.ts";
 
 export type AgentParts = {

@@ -17,7 +17,7 @@ import type { Revoker } from "../revoke/revoke.ts";
 import { actorOf } from "./access.ts";
 import type { Access } from "./access.ts";
 import { Fields } from "./fields.ts";
-import type { Call } from "./server.ts";
+import type { Call } from "./call.ts";
 
 export type ContextParts = { readonly store: Store; readonly catalog: LiveCatalog; readonly access: Access; readonly revoker: Revoker };
 

@@ -23,7 +23,8 @@ import type { Log } from "../telemetry.ts";
 import { Fields } from "./fields.ts";
 import { HeldX509, holdersOf } from "./held.ts";
 import type { HeldParts } from "./held.ts";
-import type { ApiServer, Call } from "./server.ts";
+import type { Call } from "./call.ts";
+import type { ApiServer } from "./server.ts";
 import { Malformed } from "./wire.ts";
 
 export type SecretParts = HeldParts & {

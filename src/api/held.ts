@@ -12,7 +12,7 @@ import { standing } from "../claim/standing.ts";
 import { BrevetError } from "../errors.ts";
 import { parseBrevetId } from "../identity/id.ts";
 import type { Holder, Issuer, X509Svid } from "../issue/issue.ts";
-import type { Call } from "./server.ts";
+import type { Call } from "./call.ts";
 
 export type HeldParts = {
   readonly bindings: Bindings;

@@ -7,7 +7,7 @@ import { BrevetError } from "../errors.ts";
 import { addAttestation } from "../record/log.ts";
 import type { NewAttestation } from "../record/log.ts";
 import type { Store } from "../record/store.ts";
-import type { Call } from "./server.ts";
+import type { Call } from "./call.ts";
 
 const recordedPerMinute = 10;
 const windowMs = 60_000;

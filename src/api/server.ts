@@ -3,15 +3,15 @@
 // header, connection, limits, handler, error, log, count. No handler sees a call that skipped one.
 // SPIFFE Workload Endpoint sections 3 (`workload.spiffe.io: true`), 5 and 6.
 // What each call answers is in the files beside this one; facts about callers come from src/attest.
-import { chmodSync, lstatSync, unlinkSync } from "node:fs";
-import type { EventEmitter } from "node:events";
-import net from "node:net";
+import type net from "node:net";
 import type { Duplex } from "node:stream";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 import type { sendUnaryData, ServerDuplexStream, ServerUnaryCall, ServerWritableStream, UntypedServiceImplementation } from "@grpc/grpc-js";
 import type { Caller } from "../attest/caller.ts";
-import { BrevetError, asBrevetError, invalid } from "../errors.ts";
+import { BrevetError, asBrevetError } from "../errors.ts";
 import { onceBegun } from "./authority.ts";
+import { AdmittedCall, firstMessage, publicError } from "./call.ts";
+import type { AnyStream, AnyUnary, Call } from "./call.ts";
 import { Connection } from "./connection.ts";
 import type { Known } from "./connection.ts";
 import type { CallKind, CallerLimits } from "./limits.ts";
@@ -19,21 +19,9 @@ import { mayCall } from "./roles.ts";
 import type { Role } from "./roles.ts";
 import { guardSessions } from "./session.ts";
 import { toGrpcError } from "./status.ts";
+import { listenAt } from "./unix-socket.ts";
 import { Unread, mostUnreadBytes } from "./unread.ts";
 import { Malformed, readable, strict } from "./wire.ts";
-
-/** The process that something was asked for, where that is not the caller, and the task that it was. */
-export type About = { readonly process: Known; readonly task: string | null };
-
-export type Call = {
-  readonly connection: Connection;
-  readonly method: string;
-  readonly signal: AbortSignal;
-  /** For the record of a refusal. */
-  about?: About;
-  /** The same without the cost of a signal: calls back once, at once if the caller has gone already. */
-  onGone(callback: (why: BrevetError) => void): () => void;
-};
 
 export type ServerOptions = {
   /** What whoever comes in here may be. */
@@ -59,12 +47,7 @@ type Door = {
   readonly admit?: (caller: Caller) => BrevetError | undefined;
 };
 
-type AnyUnary = ServerUnaryCall<unknown, unknown>;
-type AnyStream = ServerWritableStream<unknown, unknown> | ServerDuplexStream<unknown, unknown>;
-
 const sessionMemoryMb = 10;
-const backlog = 1024;
-const firstMessageMs = 10_000;
 const refusedMs = 5000;
 
 export class ApiServer {
@@ -192,35 +175,7 @@ export class ApiServer {
   async listen(path: string, mode: number, endpointTask: string | null): Promise<() => Promise<void>> {
     const { door } = this.#o;
     if (!door) throw new TypeError("a server without a door listens on no socket");
-    await clearPath(path);
-    const sockets = new Set<net.Socket>();
-    const server = net.createServer((socket) => {
-      sockets.add(socket);
-      socket.once("close", () => sockets.delete(socket));
-      this.#accept(socket, door, endpointTask);
-    });
-    const before = process.umask(0o777 & ~mode);
-    try {
-      await new Promise<void>((resolve, reject) => {
-        server.once("error", reject);
-        server.listen({ path, backlog }, () => resolve());
-      });
-    } catch (error) {
-      throw new BrevetError("START_REFUSED", `${path}: cannot listen: ${(error as Error).message}`, { cause: error });
-    } finally {
-      process.umask(before);
-    }
-    chmodSync(path, mode);
-    const made = lstatSync(path);
-    return async () => {
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      removeIfSame(path, made.ino);
-      // what is being ended gets its last message out first
-      setTimeout(() => {
-        for (const socket of sockets) socket.destroy();
-      }, 250).unref();
-      await closed;
-    };
+    return await listenAt(path, mode, (socket) => this.#accept(socket, door, endpointTask));
   }
 
   /** Lets calls under way finish until the deadline. */
@@ -319,90 +274,8 @@ function unreadOf(share: string): BrevetError {
   return new BrevetError("RATE_LIMITED", `${share} leaves more than ${mostUnreadBytes >> 20} MiB unread of what it was sent`);
 }
 
-const callerGone = new BrevetError("DEADLINE", "the caller went away");
-
-/** Most calls never look at their signal: it is made for those that do. */
-class AdmittedCall implements Call {
-  readonly connection: Connection;
-  readonly method: string;
-  about?: About;
-  readonly #call: AnyUnary | AnyStream;
-  #ended: AbortController | undefined;
-
-  constructor(connection: Connection, method: string, call: AnyUnary | AnyStream) {
-    this.connection = connection;
-    this.method = method;
-    this.#call = call;
-  }
-
-  onGone(callback: (why: BrevetError) => void): () => void {
-    const call = this.#call as EventEmitter;
-    const gone = (): void => callback(callerGone);
-    if (this.#call.cancelled) gone();
-    else call.once("cancelled", gone);
-    return () => call.off("cancelled", gone);
-  }
-
-  get signal(): AbortSignal {
-    if (this.#ended) return this.#ended.signal;
-    const ended = new AbortController();
-    this.#ended = ended;
-    if (this.#call.cancelled) ended.abort(callerGone);
-    else (this.#call as EventEmitter).once("cancelled", () => ended.abort(callerGone));
-    return ended.signal;
-  }
-}
-
-/** @throws BrevetError if it is not one, or none comes */
-async function firstMessage<Q, A>(stream: ServerDuplexStream<Q, A>, signal: AbortSignal): Promise<Q> {
-  return await new Promise<Q>((resolve, reject) => {
-    const settle = (done: () => void): void => {
-      clearTimeout(timer);
-      stream.pause().removeAllListeners("data");
-      stream.off("end", none);
-      signal.removeEventListener("abort", gone);
-      done();
-    };
-    const none = (): void => settle(() => reject(invalid([{ field: "message", description: "is required" }])));
-    const gone = (): void => settle(() => reject(signal.reason as Error));
-    const timer = setTimeout(none, firstMessageMs);
-    stream.once("end", none);
-    signal.addEventListener("abort", gone, { once: true });
-    stream.once("data", (message: Q | Malformed) => settle(() => (message instanceof Malformed ? reject(message.error) : resolve(message))));
-  });
-}
-
 function withResolvers(): { promise: Promise<void>; resolve: () => void } {
   let resolve = (): void => undefined;
   const promise = new Promise<void>((r) => (resolve = r));
   return { promise, resolve };
-}
-
-function publicError(error: unknown): BrevetError {
-  if (error instanceof Error && error.name === "AbortError") return asBrevetError(error.cause ?? callerGone);
-  return asBrevetError(error);
-}
-
-/**
- * Removes the socket of a broker that was killed.
- * @throws BrevetError START_REFUSED if somebody serves it, or it is no socket
- */
-export async function clearPath(path: string): Promise<void> {
-  const found = lstatSync(path, { throwIfNoEntry: false });
-  if (!found) return;
-  if (!found.isSocket()) throw new BrevetError("START_REFUSED", `${path}: is there already and is not a socket: remove it`);
-  const answered = await new Promise<boolean>((resolve) => {
-    const probe = net.connect(path, () => {
-      probe.destroy();
-      resolve(true);
-    });
-    probe.on("error", () => resolve(false));
-  });
-  if (answered) throw new BrevetError("START_REFUSED", `${path}: another process serves this socket`);
-  unlinkSync(path);
-}
-
-function removeIfSame(path: string, ino: number): void {
-  const found = lstatSync(path, { throwIfNoEntry: false });
-  if (found?.ino === ino) unlinkSync(path);
 }

@@ -22,14 +22,16 @@ import { formatAgentTaskId, isTaskId, newTaskId } from "../identity/id.ts";
 import { binds, contextLimits, refLimits, scopes, taskStates, terminalStates } from "../identity/task.ts";
 import type { TaskState } from "../identity/task.ts";
 import { toTimestamp } from "../proto.ts";
-import { getTask, listTasks, newTicket, openTask } from "../record/tasks.ts";
+import { newTicket } from "../record/claims.ts";
+import { getTask, listTasks, openTask } from "../record/tasks.ts";
 import type { TaskRow } from "../record/tasks.ts";
 import type { EndState } from "../revoke/revoke.ts";
 import { actorOf } from "./access.ts";
 import { changeContext, changeContexts, checkContextKeys } from "./context.ts";
 import type { ContextParts } from "./context.ts";
 import { Fields } from "./fields.ts";
-import type { ApiServer, Call } from "./server.ts";
+import type { Call } from "./call.ts";
+import type { ApiServer } from "./server.ts";
 import { taken } from "./unread.ts";
 
 export type TaskParts = ContextParts & {

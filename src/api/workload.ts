@@ -16,7 +16,8 @@ import type { Crls } from "../revoke/crl.ts";
 import { Fields } from "./fields.ts";
 import { HeldX509, holdersOf, isOf } from "./held.ts";
 import type { HeldParts } from "./held.ts";
-import type { ApiServer, Call } from "./server.ts";
+import type { Call } from "./call.ts";
+import type { ApiServer } from "./server.ts";
 import { newest } from "./unread.ts";
 import type { Validator } from "./validate.ts";
 

@@ -12,7 +12,7 @@ import type { FileRef } from "../attest/proc.ts";
 import type { Scope } from "../identity/task.ts";
 import { closeFd, pidfdExited } from "../kernel.ts";
 import type { ExitWatch } from "../kernel.ts";
-import { boundTasks, recordFirst } from "../record/tasks.ts";
+import { boundTasks, recordFirst } from "../record/claims.ts";
 import type { CgroupRef, InstanceRow, SidecarRef, TaskRow } from "../record/tasks.ts";
 import type { Store } from "../record/store.ts";
 import { MemberWatch } from "./members.ts";
