@@ -4,7 +4,7 @@
 // What the commands do with a broker is cli-broker.test.ts's business.
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CommanderError } from "commander";
@@ -422,6 +422,7 @@ describe("a command", () => {
     ["without what shells add", { PATH: process.env["PATH"] }],
     ["with names that a shell would drop", { PATH: process.env["PATH"], "discovery.type": "single-node" }],
   ])("has the environment and the open files %s", async (_what, env) => {
+    for (const name of ["plain-env", "env"]) rmSync(out(name), { force: true }); // a copy may be written no more than what it was made of
     spawnSync("cp", ["/proc/self/environ", out("plain-env")], { env, stdio: "inherit" });
     expect(await ran(["cp", "/proc/self/environ", out("env")], env)).toBe(0);
     expect(readFileSync(out("env"), "latin1").split("\0").sort()).toEqual(readFileSync(out("plain-env"), "latin1").split("\0").sort());
@@ -448,6 +449,8 @@ describe("a command", () => {
     expect(findProgram("script", path)).toEqual({ file: out("script") });
     expect(findProgram("lost", path)).toMatchObject({ exitCode: 127, error: { message: "command: lost: its interpreter /nonexistent/interpreter: ENOENT" } });
     expect(findProgram("sh", path)).toMatchObject({ file: expect.stringMatching(/\/bin\/sh$/) as string });
+    mkdirSync(out("closed"), { mode: 0o000 }); // what it holds is nobody's to know
+    expect(findProgram("no-such-program", { PATH: `${out("closed")}:/usr/bin` })).toMatchObject({ exitCode: 127 });
     for (const [name, exitCode] of [["dull", 126], ["no-such-program", 127], ["", 127], [folder, 126], [`${out("dull")}/x`, 127]] as const) {
       expect(findProgram(name, path), name).toMatchObject({ exitCode });
     }

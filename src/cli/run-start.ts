@@ -31,7 +31,9 @@ export function findProgram(name: string, env: Environment = process.env): Start
       refused = "EACCES";
     } catch (error) {
       const { code = "" } = error as NodeJS.ErrnoException;
-      if (code !== "ENOENT" && code !== "ENOTDIR") refused = code;
+      // a folder of PATH that may not be looked into holds nothing, as shells have it
+      const isHidden = code === "EACCES" && place !== "" && !existsSync(file);
+      if (code !== "ENOENT" && code !== "ENOTDIR" && !isHidden) refused = code;
     }
   }
   return { exitCode: refused === "ENOENT" ? 127 : 126, error: cannotStart(name, refused) };
