@@ -106,7 +106,7 @@ export class Housekeeping {
 
   /** A task was opened here. */
   opened(row: TaskRow): void {
-    if (row.bind === "auto") this.#o.claims.autoOpened(row.agent);
+    if (row.bind === "auto") this.#o.claims.autoOpened(row.agent, row);
     this.#expireWithin(row.expiresAt.getTime() - Date.now());
   }
 

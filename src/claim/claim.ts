@@ -44,7 +44,13 @@ const autoCandidates = 8;
 
 export type Claimed = { readonly bound: Bound; readonly row: TaskRow };
 
-type Waiter = { readonly pids: Set<number>; readonly agents: Set<string>; wake: () => void };
+type Waiter = {
+  readonly pids: Set<number>;
+  readonly agents: Set<string>;
+  wake: () => void;
+  /** The task that it was woken for, where its row is known: no look is needed to find it. */
+  offer?: TaskRow | undefined;
+};
 
 export class Claims {
   readonly #o: ClaimsOptions;
@@ -64,10 +70,11 @@ export class Claims {
     return this.#waiters.size;
   }
 
-  /** A task with bind `auto` was opened: it is for the one that has waited longest. */
-  autoOpened(agent: string): void {
+  /** A task with bind `auto` was opened (its row, where it was opened here): it is for the one that has waited longest. */
+  autoOpened(agent: string, row?: TaskRow): void {
     for (const waiter of this.#waiters) {
-      if (!waiter.agents.has(agent)) continue;
+      if (!waiter.agents.has(agent) || (row && waiter.offer)) continue;
+      if (row) waiter.offer = row;
       waiter.wake();
       return;
     }
@@ -120,6 +127,7 @@ export class Claims {
     try {
       for (;;) {
         const woken = new Promise<void>((resolve) => (waiter.wake = resolve));
+        waiter.offer = undefined;
         await bindings.refresh(process);
         const found = bindings.find(process);
         const held = found?.by === "tree" ? undefined : found?.bound.find(({ agent }) => agents.includes(agent));
@@ -147,8 +155,14 @@ export class Claims {
     try {
       for (;;) {
         const woken = new Promise<void>((resolve) => (waiter.wake = resolve));
-        // whoever was woken wants to know both at once
-        const candidates = waiter.agents.size > 0 ? autoTasks(store, [...waiter.agents], autoCandidates) : undefined;
+        const { offer } = waiter;
+        waiter.offer = undefined;
+        if (offer) {
+          const facts = await this.facts(caller, call);
+          await this.#takeAuto(caller, catalog.matchingAgents(facts), facts, null, Promise.resolve([offer]));
+        }
+        // whoever was woken without one wants to know both at once
+        const candidates = !offer && waiter.agents.size > 0 ? autoTasks(store, [...waiter.agents], autoCandidates) : undefined;
         candidates?.catch(() => undefined);
         const found = await this.#find(caller, endpointTask, call);
         const mine = found?.bound.filter((bound) => endpointTask === null || bound.task === endpointTask) ?? [];
