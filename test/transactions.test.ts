@@ -801,10 +801,10 @@ test("what expired is over without anybody's help: it issues nothing, is not cla
 
 describe("group commit", () => {
   type Sent = { readonly batch: readonly number[]; readonly answer: (answers: readonly string[]) => void; readonly refuse: (error: Error) => void };
-  function batchOf(most: number, keyOf?: (n: number) => string): { batch: Batch<number, string>; sent: Sent[]; next(): Promise<Sent> } {
+  function batchOf(most: number, keyOf?: (n: number) => string, urgent?: (n: number) => boolean): { batch: Batch<number, string>; sent: Sent[]; next(): Promise<Sent> } {
     const sent: Sent[] = [];
     const batch = new Batch<number, string>({
-      most, ...(keyOf ? { keyOf } : {}),
+      most, ...(keyOf ? { keyOf } : {}), ...(urgent ? { urgent } : {}),
       send: (requests) => new Promise((resolve, reject) => sent.push({ batch: [...requests], answer: resolve, refuse: reject })),
     });
     let taken = 0;
@@ -817,6 +817,22 @@ describe("group commit", () => {
     return { batch, sent, next };
   }
   const echo = (one: Sent): void => one.answer(one.batch.map(String));
+
+  test("what is urgent waits for the batch under way, and for nothing else", async () => {
+    const { batch, next } = batchOf(2, String, (n) => n >= 10);
+    const added = [1, 2, 3, 4, 5].map((n) => batch.add(n));
+    const first = await next();
+    added.push(...[10, 6, 11, 12].map((n) => batch.add(n)));
+    echo(first);
+    const order: number[] = [];
+    for (let i = 0; i < 4; i++) {
+      const one = await next();
+      order.push(...one.batch);
+      echo(one);
+    }
+    expect([first.batch, order]).toEqual([[1, 2], [10, 11, 12, 3, 4, 5, 6]]);
+    expect(await Promise.all(added)).toEqual([1, 2, 3, 4, 5, 10, 6, 11, 12].map(String));
+  });
 
   test("nobody joins a batch that has been sent; each gets its own answer, in order", async () => {
     const { batch, sent, next } = batchOf(3);

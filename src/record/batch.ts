@@ -13,6 +13,8 @@ export type BatchOptions<Q, A> = {
   readonly lanes?: number;
   /** Two requests with the same key never share a batch. */
   readonly keyOf?: (request: Q) => string;
+  /** These go before all others that wait. */
+  readonly urgent?: (request: Q) => boolean;
 };
 
 type Waiting<Q, A> = { readonly request: Q; readonly resolve: (answer: A) => void; readonly reject: (error: unknown) => void };
@@ -47,7 +49,8 @@ export class Batch<Q, A> {
   }
 
   #take(): Waiting<Q, A>[] {
-    const { most, keyOf } = this.#options;
+    const { most, keyOf, urgent } = this.#options;
+    if (urgent) this.#waiting.sort((a, b) => Number(urgent(b.request)) - Number(urgent(a.request)));
     if (!keyOf) return this.#waiting.splice(0, most);
     const keys = new Set<string>();
     const taken: Waiting<Q, A>[] = [];

@@ -40,7 +40,10 @@ export class Revoker {
 
   constructor(options: RevokerOptions) {
     this.#options = options;
-    this.#batch = new Batch({ send: (requests) => this.#commit(requests), most: mostTasksPerBatch, keyOf: (request) => request.task });
+    this.#batch = new Batch({
+      send: (requests) => this.#commit(requests), most: mostTasksPerBatch, keyOf: (request) => request.task,
+      urgent: ({ change }) => "end" in change, // however many contexts are being changed
+    });
   }
 
   /** Ends a task. Already ended: verdict `already`, with the state it ended in. */
