@@ -51,6 +51,8 @@ export type AdminParts = {
   readonly revoker: Revoker;
   readonly feed: Feed;
   readonly explain: Explainer;
+  /** Whoever was refused until now stands in the record. */
+  readonly refusalsWritten: () => Promise<void>;
   /** Reads the catalog from the database into `catalog`, now. */
   readonly reloadCatalog: () => Promise<void>;
 };
@@ -241,6 +243,7 @@ export function logHandlers(server: ApiServer, p: AdminParts): LogHandlers {
       const since = fields.time("since", request.since);
       const before = fields.pageToken(request.pageToken);
       fields.check();
+      await p.refusalsWritten();
       const rows = await listAttestations(p.store, { denied: request.denied, since, before, limit });
       return { attestations: rows.map((row) => ({
         id: row.attempt, at: toTimestamp(row.at), outcome: row.outcome, reason: row.reason, pid: row.pid, uid: row.uid, gid: row.gid,

@@ -125,7 +125,8 @@ export function createApi(p: ApiParts): Api {
   workload.addService(services.agent, agentHandlers(workload, { ...p, trustDomain, access }));
   workload.addService(envoyServices.secrets, secretHandlers(workload, { ...p, trustDomain, onServicesChanged: p.onServices, onLost }));
 
-  const adminParts = { ...p, trustDomain, access, explain: new Explainer({ store, catalog, claims, hash: p.hash, refusalsWritten: () => refusals.written() }) };
+  const refusalsWritten = (): Promise<void> => refusals.written();
+  const adminParts = { ...p, trustDomain, access, refusalsWritten, explain: new Explainer({ store, catalog, claims, hash: p.hash, refusalsWritten }) };
   for (const api of [admin, network]) {
     api.addService(services.revocations, { ...revocationHandlers(api, adminParts), ...propagationHandlers(api, p) });
     api.addService(services.catalog, catalogHandlers(api, adminParts));
