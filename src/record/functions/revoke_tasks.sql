@@ -1,6 +1,7 @@
 -- The second transaction, for many tasks at once: each is ended (r_state set) or its context is
 -- changed (r_state null). A task stands at most once in a batch. The feed's head is locked last.
 -- Rows are moved by one statement for all of them: each statement on `tasks` costs as much again as a row.
+-- They are named twice there, so that whatever the planner knows of the table it reads no others.
 -- verdict: ended | changed | unchanged | too_many (the context would have more facts than most_facts) | already (it was over) | gone
 -- `task` is its row as it is now; null where r_row says that nobody asks for it.
 create function revoke_tasks(
@@ -46,10 +47,10 @@ begin
     left join lateral context_digest(a.next_context) d on v.verdict = 'changed'
   ), ended as (
     update tasks t set epoch = t.epoch + 1, state = j.next_state, ended_at = stamp, ended_by = j.actor, end_reason = j.reason, ticket_hash = null
-    from judged j where t.id = j.id and j.verdict = 'ended'
+    from judged j where t.id = j.id and t.id = any (r_task) and j.verdict = 'ended'
   ), changed as (
     update tasks t set epoch = t.epoch + 1, context = j.next_context, context_digest = j.digest
-    from judged j where t.id = j.id and j.verdict = 'changed'
+    from judged j where t.id = j.id and t.id = any (r_task) and j.verdict = 'changed'
   ), logged as (
     insert into entries (at, kind, task, agent, actor, body, digest)
     select stamp, e.kind, e.id, e.agent, e.actor, e.body, sha256(convert_to(e.body::text, 'UTF8')) from (
