@@ -7,19 +7,25 @@ import type { Statement, Store } from "./store.ts";
 import { toTask, withInstance } from "./tasks.ts";
 import type { InstanceRow, SidecarRef, TaskRow } from "./tasks.ts";
 
-const bound = `select x.task from instances i join tasks t on t.instance = i.id cross join lateral task_row(t, i) x where t.state = 'active' and t.expires_at > clock_timestamp()`;
-const allBoundStatement: Statement = { name: "all_bound_tasks", text: `${bound} and i.boot_id = $1 order by t.claimed_at, t.id` };
+const isLive = "t.state = 'active' and t.expires_at > clock_timestamp()";
+const allBoundStatement: Statement = {
+  name: "all_bound_tasks",
+  text: `select x.task from instances i join tasks t on t.instance = i.id cross join lateral task_row(t, i) x
+    where ${isLive} and i.boot_id = $1 order by t.claimed_at, t.id`,
+};
 /**
- * Each part has an index of its own. PostgreSQL before 17, and any that has no statistics yet, would read all of a boot's:
- * so instances are looked up first (an array), PID by PID (offset 0), and then their tasks.
+ * Instances are looked up first, PID by PID, and then the tasks of each (offset 0): each part has an index of its own.
+ * PostgreSQL before 17, and any whose statistics are older than the rows, would read all of a boot's, or all that live.
  */
 const boundStatement: Statement = {
   name: "bound_tasks",
-  text: `${bound} and t.instance = any(array(
+  text: `select b.task from unnest(array(
       select f.id from unnest($2::int[]) w (pid), lateral (
         select p.id from instances p where p.boot_id = $1 and p.pid = w.pid and p.cgroup_id is null offset 0) f
       union select p.id from instances p where p.boot_id = $1 and p.pid = any($2) and p.cgroup_id is not null
-      union select p.id from instances p where p.boot_id = $1 and p.cgroup_id = any($3::text[]))) order by t.claimed_at, t.id`,
+      union select p.id from instances p where p.boot_id = $1 and p.cgroup_id = any($3::text[]))) f (id),
+    lateral (select x.task, t.claimed_at, t.id from tasks t join instances i on i.id = t.instance cross join lateral task_row(t, i) x
+      where t.instance = f.id and ${isLive} offset 0) b order by b.claimed_at, b.id`,
 };
 
 /** Active tasks bound to processes and cgroups of this boot of this machine; oldest claim first. */
